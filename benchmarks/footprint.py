@@ -121,7 +121,7 @@ def footprint(kind: str, count: int) -> Footprint:
             turns=turns,
             text=sum(len(orjson.dumps(body)) for turns in turns_of.values() for turn in turns for body in turn) / count,
             left_behind=left_behind,
-            nobodys_entry=client.memory_usage("chat:session:owner:{}", samples=0) / count,
+            nobodys_entry=sum(client.memory_usage(key, samples=0) for key in client.scan_iter("*owner:{!*")) / count,
             connection=_connection(client, server.url),
             copied=copied,
         )

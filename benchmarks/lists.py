@@ -51,7 +51,7 @@ def fill(client: redis.Redis, store: RedisStore, owner: str, count: int) -> None
     save = Put(session_id=f"{owner} 0", owner=owner, mode="create", shape="full")
     store.apply(save)
     key = store._keys(f"{owner} 0")[0]
-    known, index = client.dump(key), store._index._key(owner)
+    known, index = client.dump(key), store._index._index(owner, "").active
     assert known is not None
     now = time.time_ns() // 1_000_000
     for start in range(0, count, 5000):
@@ -64,10 +64,10 @@ def fill(client: redis.Redis, store: RedisStore, owner: str, count: int) -> None
 
 def cursors(store: RedisStore, owner: str, count: int) -> dict[str, str | None]:
     """The cursors of the first, the middle and the last page of *owner*."""
-    index = store._index._key(owner)
+    index = store._index._index(owner, "").active
     found: dict[str, str | None] = {"first": None}
     for part, rank in (("middle", count // 2), ("last", count - LIMIT)):
-        ((_, score),) = store._index._scored("ZREVRANGE", index, rank - 1, rank - 1, "WITHSCORES")
+        (((_, score),),) = store._index._scored([("ZREVRANGE", index, rank - 1, rank - 1, "WITHSCORES")])
         found[part] = str(score)
     return found
 

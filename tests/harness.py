@@ -68,6 +68,7 @@ class MemoryHarness:
 
     def expire(self, session_id: str) -> None:
         self.store._sessions[session_id].expires_at_ms = self.clock.now
+        self.store._tokens[session_id].receipts_end = self.clock.now
 
     def ends(self, session_id: str) -> list[int]:
         session = self.store._sessions.get(session_id)
@@ -90,12 +91,17 @@ class RedisHarness:
     def keys(self, session_id: str) -> tuple[str, str, str]:
         return self.store._keys(session_id)
 
+    def own_keys(self, session_id: str) -> tuple[str, str, str]:
+        """Keys of the session that end with it."""
+        session, history, _ = self.keys(session_id)
+        return session, history, f"{session}:receipts"
+
     def expire(self, session_id: str) -> None:
-        self.client.delete(*self.keys(session_id)[:2])
+        self.client.delete(*self.own_keys(session_id))
 
     def ends(self, session_id: str) -> list[int]:
         client: Any = self.client
-        return [end for key in self.keys(session_id)[:2] if (end := client.pexpiretime(key)) > 0]
+        return [end for key in self.own_keys(session_id) if (end := client.pexpiretime(key)) > 0]
 
     def moment(self) -> Moment:
         return Moment(lambda: server_time(self.client))

@@ -22,8 +22,8 @@ from .validation import name_problem
 
 
 def new_token() -> str:
-    """A token that no other write has: 120 random bits in 20 characters, since sessions keep many."""
-    return binascii.b2a_base64(os.urandom(15), newline=False).decode()
+    """A token that no other write has: 72 random bits in 12 characters, since sessions keep many."""
+    return binascii.b2a_base64(os.urandom(9), newline=False).decode()
 
 
 def token_or_new(given: str | None) -> str:
@@ -34,7 +34,7 @@ def token_or_new(given: str | None) -> str:
     """
     if given is None:
         # The text of new_token(), and of check_name() below. Every write comes here, and each call takes its time.
-        return binascii.b2a_base64(os.urandom(15), newline=False).decode()
+        return binascii.b2a_base64(os.urandom(9), newline=False).decode()
     reason = name_problem(given)
     if reason:
         raise InvalidInput(f"{reason}. Nothing was written.", "token")
@@ -42,14 +42,17 @@ def token_or_new(given: str | None) -> str:
 
 
 def digest_of(kind: str, elements: tuple[bytes, ...], fields: tuple[tuple[str, bytes], ...] = ()) -> str:
-    """Make the digest that tells a request from others with the same token. The time of acceptance is not part of it."""
-    digest = hashlib.blake2b(kind.encode() + b"\n", digest_size=8)
+    """Make the digest that tells a request from others with the same token, in 8 characters, since sessions keep many.
+
+    The time of acceptance is not part of it.
+    """
+    digest = hashlib.blake2b(kind.encode() + b"\n", digest_size=6)
     for element in elements:
         envelope, _, body = element.partition(b"\n")
         digest.update(b"message %b\n%b\n" % (envelope.partition(b",")[2], body))
     for name, text in fields:
         digest.update(b"field %b\n%b\n" % (name.encode(), text))
-    return digest.hexdigest()
+    return binascii.b2a_base64(digest.digest(), newline=False).decode()
 
 
 ANYTHING = b"*"

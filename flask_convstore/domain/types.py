@@ -65,7 +65,7 @@ COMPLETE = "complete"
 """Name of the data field that gives a session the lifetime of a complete one, once the field is true."""
 
 TOMBSTONE_MS = 24 * 3600 * 1000
-"""Time for which the tokens of a deleted or expired session are kept. So long a repeated or late write is known."""
+"""Time for which it is known that a session was deleted or has expired. So long no write brings it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +73,10 @@ class Limits:
     """Lifetimes and sizes that a store keeps to.
 
     A session lives *ttl_ms* from its last interaction, *ttl_complete_ms* once its field ``complete`` is true, unless it was
-    saved with a lifetime of its own. It never lives longer than *max_age_ms* from its creation. Tokens live *tombstone_ms*
-    longer than their session. A write is known by its token while it is one of the last *max_tokens*, and for *receipt_ms*
-    however many come behind it. Over *max_history* messages the oldest go if *trim*, else the write is refused. Over
-    *max_sessions* (0: any number) of one owner the oldest goes if *evict*, else the start is refused. The history of a
+    saved with a lifetime of its own. It never lives longer than *max_age_ms* from its creation. Its tombstone lives
+    *tombstone_ms* longer. While it lives, a write is known by its token if it is one of the last *max_tokens*, and for
+    *receipt_ms* however many come behind it. Over *max_history* messages the oldest go if *trim*, else the write is refused.
+    Over *max_sessions* (0: any number) of one owner the oldest goes if *evict*, else the start is refused. The history of a
     session that does not remember its key has *history_key*.
     """
 

@@ -140,7 +140,7 @@ def _command(
     )
     if not head.token or ended == "failed":  # one that has failed can be tried again
         return command, ended
-    token, digest = f"{head.token}\n{head.version}", f"{attempt} {digest_of(status, elements)}"
+    token, digest = f"{head.token}\n{head.version}", digest_of(f"{attempt} {status}", elements)
     return replace(command, token=token, digest=digest), ended
 
 

@@ -380,7 +380,7 @@ class Turn:
             status=status,
             usage=usage,
             token=self._end_token,
-            digest=f"{self.attempt} {digest_of(status, elements, values)}",
+            digest=digest_of(f"{self.attempt} {status}", elements, values),
         )
 
     def _changed_fields(self) -> tuple[FieldChange, ...]:

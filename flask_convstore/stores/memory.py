@@ -88,32 +88,92 @@ _MOST_IDS_OF_NOBODY = 64
 """Ids of messages that are gone, which a session keeps beside as many as it has messages."""
 
 
+_Kept = tuple[Receipt, str]
+"""A receipt, and the digest of its request."""
+_MOST_LASTING = 4
+"""Writes that may create a session, whose receipts outlive it beside that of its creation."""
+_MOST_LEFT = 8
+"""Other writes to a session that was deleted, whose receipts outlive it."""
+
+
 @dataclass(slots=True)
 class _Tokens:
-    """The receipts of a session's last writes, with the digest of each. They outlive the session."""
+    """The receipts of a session's last writes.
+
+    Attributes:
+        has_begun: There was a session. Else a delete has found none.
+        ended, expires: The end of the last session that was deleted, and of all this, in milliseconds since 1970.
+        receipts_end: The end of *receipts* and *ids*: those of the session.
+        lasting: Receipts that outlive it, of writes that may bring it back.
+    """
 
     owner: str | None
+    has_begun: bool = False
     ended: int = 0
     expires: int = 0
-    writes: int = 0
-    receipts: dict[str, tuple[Receipt, str, int]] = field(default_factory=dict)
+    receipts_end: int = 0
+    receipts: dict[str, _Kept] = field(default_factory=dict)
+    lasting: dict[str, _Kept] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
 
-    def remember(self, token: str, receipt: Receipt, digest: str, most: int, young_ms: int) -> None:
+    def find(self, token: str, *, is_lasting: bool = True) -> _Kept | None:
+        """Find a receipt, with *is_lasting* also among those that outlive their session."""
+        return self.receipts.get(token) or (self.lasting.get(token) if is_lasting else None)
+
+    def live_until(self, end: int, now: int, tombstone_ms: int) -> None:
+        """Move the end of the session. What has ended before is forgotten."""
+        self.forget_ended(now)
+        self.receipts_end, self.expires = end, end + tombstone_ms
+
+    def forget_ended(self, now: int) -> None:
+        """Forget the receipts that have ended with their session."""
+        if self.receipts_end <= now:
+            self.receipts, self.ids = {}, {}
+
+    def remember(self, command: Write, receipt: Receipt, created: int, most: int, young_ms: int) -> None:
         """Keep the receipt of a write. Now and then those before the last *most* are dropped, as the scripts do.
 
         Those of writes after *young_ms* are kept in any case.
         """
-        self.writes += 1
-        self.receipts[token] = receipt, digest, self.writes
-        step = math.ceil(most / 4)
-        if self.writes > most and self.writes % step == 0:
-            oldest = self.writes - most
-            self.receipts = {
-                name: kept
-                for name, kept in self.receipts.items()
-                if kept[2] > oldest or kept[0].updated_at_ms > young_ms
-            }
+        kept, is_end = (receipt, command.digest), isinstance(command, Delete)
+        is_creation = receipt.version == 1 and creates(command)
+        if not is_end and not is_creation:
+            self.receipts[command.token] = kept
+        if is_end or creates(command):
+            self.lasting[command.token] = kept
+        if is_end:
+            return
+        if receipt.version > most and receipt.version % math.ceil(most / 4) == 0:
+            self.receipts = _younger(self.receipts, receipt.version - most, young_ms)
+            self.lasting = _younger(self.lasting, receipt.version - most, young_ms)
+        if creates(command) and not is_creation:
+            self._keep_last(created)
+
+    def leave_behind(self, young_ms: int) -> None:
+        """Of the receipts that end with a deleted session keep the last that a repeat may still ask for."""
+        left = [
+            (kept.version, token)
+            for token, (kept, digest) in self.receipts.items()
+            if (digest and "\n" not in token) or kept.updated_at_ms > young_ms
+        ]
+        self.lasting |= {token: self.receipts[token] for _, token in sorted(left)[-_MOST_LEFT:]}
+        self.receipts, self.ids = {}, {}
+
+    def _keep_last(self, created: int) -> None:
+        """Of the receipts that outlive a session keep its creation and the last few."""
+        others = [
+            (kept.updated_at_ms, kept.version, token)
+            for token, (kept, _) in self.lasting.items()
+            if kept.version and not (kept.version == 1 and kept.updated_at_ms >= created)
+        ]
+        for _, _, token in sorted(others)[:-_MOST_LASTING]:
+            del self.lasting[token]
+
+
+def _younger(receipts: dict[str, _Kept], oldest: int, young_ms: int) -> dict[str, _Kept]:
+    return {
+        token: kept for token, kept in receipts.items() if kept[0].version > oldest or kept[0].updated_at_ms > young_ms
+    }
 
 
 class MemoryStore(Forking):
@@ -190,7 +250,7 @@ class MemoryStore(Forking):
 
     def _refuse_unended(self, command: BeginTurn, session: StoredSession, now: int) -> None:
         tokens = self._tokens_of(command.session_id, now)
-        is_known = bool(tokens and command.token in tokens.receipts)
+        is_known = bool(tokens and tokens.find(command.token, is_lasting=self._may_outlive(command, session, now)))
         if session.turn and streams.is_unended(command, session, now, is_known=is_known):
             raise TurnUnended(command.session_id, session.reply, session.turn.until_ms <= now)
 
@@ -456,7 +516,7 @@ class MemoryStore(Forking):
         with self._lock:
             now = self._clock()
             tokens = self._tokens_of(session_id, now)
-            if not tokens or not tokens.writes or self._visible(session_id, ANY, now):
+            if not tokens or not tokens.has_begun or self._visible(session_id, ANY, now):
                 return False
             return owner in (ANY, tokens.owner)
 
@@ -496,11 +556,12 @@ class MemoryStore(Forking):
             session = self._sessions.get(session_id)
             if session:
                 session.expires_at_ms = max(session.expires_at_ms, until_ms)
+                self._tokens[session_id].receipts_end = session.expires_at_ms
 
     def knows(self, session_id: str, token: str) -> bool:
         """Tell whether there is a receipt under *token*, also that of a delete that has found nothing."""
         tokens = self._tokens_of(session_id, self._clock())
-        return bool(tokens and token in tokens.receipts)
+        return bool(tokens and tokens.find(token))
 
     def _refuse_absent(self, command: Delete, session: StoredSession | None, now: int) -> None:
         """Refuse a delete that finds no session, or that has found none the first time.
@@ -509,7 +570,7 @@ class MemoryStore(Forking):
             SessionNotFound: Nothing was deleted. With a digest that is remembered.
         """
         tokens = self._tokens_of(command.session_id, now) or _Tokens(_named(command.owner))
-        known = tokens.receipts.get(command.token)
+        known = tokens.find(command.token)
         is_ours = command.owner in (ANY, tokens.owner)
         if known and (session or is_ours):
             if known[0].version or known[1] != command.digest:
@@ -523,7 +584,7 @@ class MemoryStore(Forking):
     def _note_absence(self, command: Delete, tokens: _Tokens, now: int) -> None:
         """Remember that *command* has found no session, so that its repeat spares one that began since."""
         is_anothers = self._visible(command.session_id, ANY, now)
-        if not is_anothers and len(tokens.receipts) < self._limits.max_tokens:
+        if not is_anothers and len(tokens.lasting) < self._limits.max_tokens:
             self._tokens[command.session_id] = tokens
             receipt = Receipt(
                 version=0,
@@ -536,7 +597,7 @@ class MemoryStore(Forking):
                 lifetime_ms=0,
                 history_version_before=0,
             )
-            tokens.receipts[command.token] = receipt, command.digest, 0
+            tokens.lasting[command.token] = receipt, command.digest
             tokens.expires = max(tokens.expires, now + self._limits.tombstone_ms)
 
     def _refuse_before(self, command: Write, session: StoredSession | None, now: int) -> Write:
@@ -544,7 +605,7 @@ class MemoryStore(Forking):
         if not session or not isinstance(command, Expecting) or not command.expected.startswith(BEHIND):
             return command
         tokens = self._tokens_of(command.session_id, now)
-        if not tokens or command.expected.removeprefix(BEHIND) not in tokens.receipts:
+        if not tokens or not tokens.find(command.expected.removeprefix(BEHIND)):
             raise ConflictError(command.session_id, "version", expected=None, actual=session.version)
         return replace(command, expected="")
 
@@ -581,7 +642,7 @@ class MemoryStore(Forking):
         """
         is_taken = not predecessor and self._visible(command.session_id, ANY, now)
         tokens = self._tokens_of(command.session_id, now) or _Tokens(None)
-        has_ended = isinstance(command, Put) and command.mode == "first" and tokens.writes
+        has_ended = isinstance(command, Put) and command.mode == "first" and tokens.has_begun
         if not creates(command) or is_taken or has_ended:
             raise SessionNotFound(command.session_id)
         owner = _named(command.owner)
@@ -633,23 +694,37 @@ class MemoryStore(Forking):
         tokens = self._tokens_of(session.session_id, now)
         if not tokens or tokens.owner != session.owner:  # else a predecessor's, if it had the same owner
             tokens = self._tokens[session.session_id] = _Tokens(session.owner)
-        tokens.expires = session.expires_at_ms + self._limits.tombstone_ms
+        tokens.has_begun = True
+        tokens.live_until(session.expires_at_ms, now, self._limits.tombstone_ms)
+
+    def _may_outlive(self, command: Write, session: StoredSession | None, now: int) -> bool:
+        """Tell whether *command* may be known by a receipt that has outlived its session.
+
+        Such are those of writes that create or delete one. A client may repeat its own token at any time, and a retry
+        may come to a session that has just begun in the place of another.
+        """
+        began = session.created_at_ms if session else now
+        is_young = began > now - self._limits.receipt_ms
+        return isinstance(command, Delete) or creates(command) or bool(command.digest) or is_young
 
     def _tokens_of(self, session_id: str, now: int) -> _Tokens | None:
         """Get the tokens of a session, which outlive it. None where there are none, or none any more."""
         tokens = self._tokens.get(session_id)
-        return tokens if tokens and tokens.expires > now else None
+        if not tokens or tokens.expires <= now:
+            return None
+        tokens.forget_ended(now)
+        return tokens
 
     def _repeated(self, command: Write, session: StoredSession | None, now: int) -> Receipt | None:
         """Find the first receipt of a write whose token is known. None if the token is new."""
         tokens = self._tokens_of(command.session_id, now)
-        known = tokens and tokens.receipts.get(command.token)
+        known = tokens and tokens.find(command.token, is_lasting=self._may_outlive(command, session, now))
         if not tokens or not known:
             return None
         is_anothers = not session and self._visible(command.session_id, ANY, now)
         if is_anothers or (not session and command.owner not in (ANY, tokens.owner)):
             return None
-        receipt, digest, _ = known
+        receipt, digest = known
         refuse_reused(command, digest)
         if not session or receipt.updated_at_ms < session.created_at_ms:  # gone, or written to a predecessor
             return repeated(receipt, None)
@@ -659,18 +734,20 @@ class MemoryStore(Forking):
     def _as_first(self, command: _W, session: StoredSession | None, now: int) -> _W:
         """Give the repeat of a write the token of that one, where its messages are known by their ids."""
         tokens = self._tokens_of(command.session_id, now)
-        if not session or not tokens or command.token in tokens.receipts:
+        if not session or not tokens or tokens.find(command.token, is_lasting=self._may_outlive(command, session, now)):
             return command
         name = known_id(command, session)
         if not name:
             return command
         token = tokens.ids.setdefault(name, command.token)
-        if token not in tokens.receipts:  # forgotten
+        if not tokens.find(token):  # forgotten
             place = find(name, session)
             assert place is not None
             receipt = session.receipt(session.seqs[place], session.history_version, _LEVEL, session.updated_at_ms)
-            tokens.receipts[token] = receipt, command.digest, 0
-        return replace(command, token=token, digest=tokens.receipts[token][1])
+            tokens.receipts[token] = receipt, command.digest
+        known = tokens.find(token)
+        assert known is not None
+        return replace(command, token=token, digest=known[1])
 
     def _remember(self, command: Write, session: StoredSession, receipt: Receipt, now: int) -> None:
         tokens = self._tokens[command.session_id]
@@ -678,7 +755,9 @@ class MemoryStore(Forking):
             tokens.ended = max(command.at_ms or now, session.created_at_ms)
             tokens.expires = now + self._limits.tombstone_ms
         young_ms = now - self._limits.receipt_ms
-        tokens.remember(command.token, receipt, command.digest, self._limits.max_tokens, young_ms)
+        tokens.remember(command, receipt, session.created_at_ms, self._limits.max_tokens, young_ms)
+        if isinstance(command, Delete):
+            tokens.leave_behind(young_ms)
         added = added_by(command, receipt.first_seq, session)
         tokens.ids |= {name: command.token for name in map(own_id, added) if name}
         if len(tokens.ids) > 2 * len(session.elements) + _MOST_IDS_OF_NOBODY:
@@ -692,6 +771,8 @@ class MemoryStore(Forking):
         self._sweep_time = now + _SWEEP_EVERY_MS
         self._sessions = {key: session for key, session in self._sessions.items() if session.expires_at_ms > now}
         self._tokens = {key: tokens for key, tokens in self._tokens.items() if tokens.expires > now}
+        for tokens in self._tokens.values():
+            tokens.forget_ended(now)
         self._aliases = {alias: led for alias, led in self._aliases.items() if led[1] > now}
         self._buckets = {owner: bucket for owner, bucket in self._buckets.items() if bucket[1] + 60_000 > now}
         self._watched = {owner: until for owner, until in self._watched.items() if until > now}

@@ -12,6 +12,7 @@ from flask import Flask, Response, request
 
 from flask_convstore import SessionMoved, SessionNotFound, StoreUnavailable
 from flask_convstore.domain.messages import Message
+from flask_convstore.stores.redis.index_parts import index_of
 
 from ..servers import Server
 from ..service import Service
@@ -376,9 +377,9 @@ def test_a_listing_that_is_refused_is_not_an_empty_one(server: Server, monkeypat
 
 def test_a_failed_index_is_named_and_the_session_is_written(server: Server) -> None:
     service = Service(server.url)
-    server.client.set("chat:session:owner:{}", "foreign", px=100_000)
+    server.client.set(index_of("chat:session:", None, "s").active, "foreign", px=100_000)
     with service.app.app_context():
-        with pytest.raises(Exception, match=r"chat:session:owner:\{\}") as caught:
+        with pytest.raises(Exception, match=r"chat:session:owner:\{!") as caught:
             service.convstore.save_session("s", {"n": 1})
         assert caught.value.written is True  # type: ignore[attr-defined]
         assert service.convstore.get_session("s") == {"n": 1}

@@ -518,12 +518,14 @@ def test_a_repeat_changes_nothing_and_gets_the_first_receipt(harness: Harness, k
 
 def test_a_repeat_never_revives(harness: Harness) -> None:
     start = save("s", b"m1")
-    late = append("s", b"m2")
-    harness.store.apply(start)
-    harness.store.apply(late)
+    clients, ours = replace(append("s", b"m2"), token="T", digest="d1"), append("s", b"m2")
+    for command in (start, clients, ours):
+        harness.store.apply(command)
     harness.store.apply(Delete(session_id="s", owner=ANY))
     assert harness.store.apply(start).repeated
-    assert harness.store.apply(late).repeated
+    assert harness.store.apply(clients).repeated
+    with pytest.raises(SessionNotFound):
+        harness.store.apply(ours)
     with pytest.raises(SessionNotFound):
         harness.store.apply(append("s", b"m3"))
     assert harness.store.load("s", ANY) is None
@@ -631,7 +633,7 @@ def test_the_server_keeps_the_owner(harness: Harness) -> None:
 
 
 def test_a_strangers_token_tells_nothing(harness: Harness) -> None:
-    command = replace(append("s", b"m1", owner="alice"), token="T")
+    command = replace(append("s", b"m1", owner="alice"), token="T", digest="d1")
     harness.store.apply(save("s", owner="alice"))
     harness.store.apply(command)
     theirs = replace(command, owner="bob")
@@ -1081,7 +1083,7 @@ def test_a_turn_taken_anew_is_leased_again(harness: Harness) -> None:
 
 def test_a_turn_that_was_ended_is_told_with_its_end(harness: Harness) -> None:
     created = harness.store.apply(save("s")).created_at_ms
-    harness.store.begin(begun := take())
+    harness.store.begin(begun := replace(take(), digest="d1"))
     harness.store.apply(replace(end(begun, b"{}\nhi"), token=f"{begun.token}\n2"))
     with harness.moment() as moment:
         again = harness.store.begin(begun)
@@ -1092,11 +1094,9 @@ def test_a_turn_that_was_ended_is_told_with_its_end(harness: Harness) -> None:
         assert receipt.expires_at_ms - TTL in moment
     harness.store.apply(Delete(session_id="s", owner=ANY))
     again = harness.store.begin(begun)
-    assert again.reply
-    assert again.snapshot is None
-    assert again.reply.version == 3
-    for receipt in (again.receipt, again.reply):
-        assert (receipt.repeated, receipt.created_at_ms, receipt.expires_at_ms) == (True, 0, 0)
+    assert (again.reply, again.snapshot) == (None, None)
+    receipt = again.receipt
+    assert (receipt.repeated, receipt.created_at_ms, receipt.expires_at_ms) == (True, 0, 0)
 
 
 def test_a_turn_without_a_message_is_taken_anew_while_there_is_none(harness: Harness) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from binascii import crc_hqx
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -37,8 +34,6 @@ from ...domain.numbering import text_of
 from ...domain.types import ANY, Alias, Limits, Owner
 from .calls import Argument
 
-_SLOTS = 16_384
-"""Slots of a Cluster. A key belongs to the one that the CRC16 of its hashed part names."""
 _PLAIN = re.compile(r"[A-Za-z0-9_.~:/@+=,-]+").fullmatch
 
 
@@ -87,17 +82,6 @@ def owner_argument(owner: Owner) -> str:
 def target_argument(target: Target) -> Argument:
     """Encode the seq or the id of a message. "": none."""
     return f"={target}" if isinstance(target, str) and target else f"{target}"
-
-
-@cache
-def beside(key: str, name: str) -> str:
-    """Make a key that lies in the Cluster slot of *key*, which has nothing in its braces, so that all of it is hashed.
-
-    One number in 16,384 fits, and is found in some milliseconds.
-    """
-    slot, begun = crc_hqx(key.encode(), 0) % _SLOTS, crc_hqx(f"{key}:{name}:".encode(), 0)
-    number = next(number for number in itertools.count() if crc_hqx(b"%d" % number, begun) % _SLOTS == slot)
-    return f"{key}:{name}:{number}"
 
 
 FACTS = (

@@ -361,9 +361,7 @@ class Calls:
         """Close the connections, of which one has given another call's reply. Return the error that tells so."""
         self.close()
         reason = "the server's reply belongs to another call, and the connections were closed"
-        error = StoreUnavailable(reason, written=written)
-        error.is_unexplained = True
-        return error
+        return StoreUnavailable(reason, written=written)
 
     def _verify(self, call: Call, deadline: float) -> None:
         """Check before the first write, and after each refusal, that the server lets us do all that sessions need.

@@ -2,7 +2,8 @@
 
 | key                     | type | holds                                                                              |
 | ----------------------- | ---- | ---------------------------------------------------------------------------------- |
-| {prefix}owner:{<owner>} | zset | ids of the owner's sessions, nobody's under "", by their last activity in ms       |
+| {prefix}owner:{<owner>} | zset | ids of the owner's sessions, by their last activity in ms                     |
+| {prefix}owner:{!<number>} | zset | the same of a part of the sessions that nobody has (``index_parts``)             |
 | {prefix}owner:{<owner>}:changed | zset | the same by their last change, for who has asked for that (``change_order``) |
 | {prefix}owner:{<owner>}:bucket | hash | left, at: turns that the owner may begin (``spend.lua``)                      |
 | {prefix}owner:{<owner>}:watched | string | channel of those who follow the owner's list                    |
@@ -31,10 +32,11 @@ from ...domain.messages import Usage
 from ...domain.results import Page, Summary
 from ...domain.types import ANY, Order, Owner
 from ...errors import ConvstoreError, InvalidInput, TooManySessions
-from .arguments import beside, in_key, session_key
+from .arguments import session_key
 from .calls import Argument, Call, Calls
 from .change_order import MOST_BESIDE, SLACK_MS, Entries, PageEnd, listing, place_of, wrong_entries
 from .failures import as_ours
+from .index_parts import Index, first_of, index_of, indexes_of, merged
 
 _log = logging.getLogger("flask_convstore")
 
@@ -107,7 +109,7 @@ class RedisIndex:
         entry that is there stays as it is. *updated_at_ms* is the session's last change (None: it is about to be created).
         """
         arguments = (session_id, lifetime_ms, most, shown, int(keeps), "" if updated_at_ms is None else updated_at_ms)
-        return Call("index", self._keys(owner), arguments)
+        return Call("index", self._index(owner, session_id), arguments)
 
     def create_in_place(self, place: QuotaPlace, call: Call, unplaced: Call, evict: Evict | None) -> Any:
         """Run *call*, which may create a session, once it has its *place*: two round trips where a place is free.
@@ -118,14 +120,14 @@ class RedisIndex:
         Raises:
             TooManySessions: All places are taken, and nothing can be evicted. Nothing was written.
         """
-        index, shown = self._keys(place.owner), _SHOWN
+        index, shown = self._index(place.owner, place.session_id), _SHOWN
         for attempt in range(_ATTEMPTS):
             placed = self._calls.call(self.entry(*place, shown))
             if placed[0] == b"ok":
                 reply = self._calls.call(call)
                 is_there = reply[0] == b"ok" or (reply[0] == b"repeated" and reply[5])
                 if placed[2] and not is_there:  # the place was taken for nothing
-                    self._unindex(index, [(place.session_id.encode(), placed[2])], grace_ms=0)
+                    self._unindex(place.owner, [(place.session_id.encode(), placed[2])], grace_ms=0)
                 return reply
             reply = self._calls.call(unplaced)
             if reply[0] != b"new":
@@ -139,7 +141,7 @@ class RedisIndex:
 
     def _make_room(
         self,
-        index: tuple[str, str],
+        index: Index,
         oldest: Sequence[tuple[bytes, int]],
         surplus: int,
         place: QuotaPlace,
@@ -160,8 +162,8 @@ class RedisIndex:
         now = now_ms()
         gone = [taken for taken, (exists, _) in pairs if not exists and taken[1] + _GRACE_MS < now]
         if anothers or gone:
-            self._unindex(index, anothers, grace_ms=0)
-            self._unindex(index, gone)
+            self._unindex(place.owner, anothers, grace_ms=0)
+            self._unindex(place.owner, gone)
             return len(anothers) + len(gone)
         if evict is None:
             return None
@@ -178,16 +180,16 @@ class RedisIndex:
 
     def removed(self, owner: str, session_id: str, until_ms: int) -> None:
         """Give back the place of a deleted session, unless a successor was active after *until_ms*."""
-        self._unindex(self._keys(owner), [(session_id.encode(), until_ms)], grace_ms=0)
+        self._unindex(owner, [(session_id.encode(), until_ms)], grace_ms=0)
 
     def removed_all(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
         """Take deleted sessions out of the index, each with the time of its end, as ``removed``."""
-        self._unindex(self._keys(owner), [(name.encode(), at_ms) for name, at_ms in ended], grace_ms=0)
+        self._unindex(owner, [(name.encode(), at_ms) for name, at_ms in ended], grace_ms=0)
 
     def date(self, owner: str | None, session_id: str, active_ms: int) -> None:
         """Move the entry of a session that was imported down to its last activity. Until then it stood as a new one."""
         try:
-            self._calls.command("ZADD", self._key(owner), "LT", active_ms, session_id)
+            self._calls.command("ZADD", self._index(owner, session_id).active, "LT", active_ms, session_id)
         except ConvstoreError as error:
             _log.warning("an imported session is listed as a new one: %s", error)
 
@@ -201,7 +203,7 @@ class RedisIndex:
         """Note that sessions were created behind these *entries*. Now and then an index is pruned."""
         before, self._creations = self._creations, self._creations + len(entries)
         if before // _PRUNE_EVERY < self._creations // _PRUNE_EVERY:
-            self._prune((entries[-1].keys[0], entries[-1].keys[1]))
+            self._prune(Index(*entries[-1].keys))
 
     def enter(self, entries: Sequence[Call]) -> list[ConvstoreError | None]:
         """Write *entries* of sessions that are about to be created, in one round trip. Return an error or None for each."""
@@ -218,8 +220,7 @@ class RedisIndex:
             return self._scanned(cursor, limit)
         if order == "updated" and (cursor is None or " " in cursor):  # a page by activity is continued as such
             return self._by_change(owner, cursor, limit, newest_first)
-        index = self._keys(owner)
-        entries, following = self._indexed(index[0], cursor, limit, newest_first)
+        entries, following = self._indexed(owner, cursor, limit, newest_first)
         found = self._summaries([(name.decode(), active) for name, active in entries])
         # An entry may be older than its session, which is another owner's now.
         gone = [
@@ -227,20 +228,19 @@ class RedisIndex:
             for entry, (exists, summary) in zip(entries, found, strict=True)
             if not exists or (summary and summary.owner != owner)
         ]
-        if gone:
-            self._unindex(index, gone)
+        self._unindex(owner, gone)
         return Page(self._shown(found, owner), following, _damaged([name.decode() for name, _ in entries], found))
 
     def _by_change(self, owner: str | None, cursor: str | None, limit: int, newest_first: bool) -> Page:
         """List sessions by their last change, in two round trips. Others correct the entries, where they are wrong."""
-        keys, place, count = self._keys(owner), place_of(cursor), limit + 1
+        place, count = place_of(cursor), limit + 1
         while True:
-            found = self._entries(keys, place, count, newest_first)
+            found = self._entries(owner, place, count, newest_first)
             if found is None:  # the server takes no writes
                 return self.page(owner, cursor, limit, newest_first, "active")
-            known = self._known(keys, found.entries, owner)
+            known = self._known(found.entries, owner)
             page = listing(found, known, place, limit, newest_first)
-            if not self._correct(keys, page.wrong):
+            if not self._correct(owner, page.wrong):
                 return self.page(owner, cursor, limit, newest_first, "active")
             if page.is_enough(found, newest_first):
                 break
@@ -248,76 +248,97 @@ class RedisIndex:
         ids = [name for name, _ in found.entries]
         return Page(self._shown([(True, one) for one in page.shown], owner), page.next, _damaged(ids, known))
 
-    def _entries(self, keys: tuple[str, str], place: PageEnd | None, count: int, newest_first: bool) -> Entries | None:
+    def _entries(self, owner: str | None, place: PageEnd | None, count: int, newest_first: bool) -> Entries | None:
         """Read entries of the list by change, from the one on with which a page behind *place* begins.
 
         None if there is no such list, and none can be made.
         """
-        most = count + MOST_BESIDE
+        indexes = indexes_of(self._prefix, owner)
+        asked = _share(count, len(indexes))
+        most = asked + MOST_BESIDE
         start: Argument = ("+inf" if newest_first else "-inf") if place is None else place.start(newest_first)
-        call = Call("changed", keys, (int(newest_first), start, count, SLACK_MS, most), writes=False)
-        _, _, state, more, pairs = self._calls.call(call)
-        if state == b"refused":
+        arguments = (int(newest_first), start, asked, SLACK_MS, most)
+        calls = [Call("changed", index, arguments, writes=False) for index in indexes]
+        replies = _sound(self._calls.call_all(calls))
+        states = [reply[2] for reply in replies]
+        if b"refused" in states:
             return None
-        if state == b"made":
-            self._correct_newest(keys)
-            _, _, _, more, pairs = self._calls.call(call)
-        entries = [(name.decode(), at_ms) for name, at_ms in _pairs(pairs)]
-        return Entries(entries, count, len(entries) >= most, bool(more))
+        if b"made" in states:
+            self._correct_newest(
+                owner, [index for index, state in zip(indexes, states, strict=True) if state == b"made"]
+            )
+            replies = _sound(self._calls.call_all(calls))
+        parts = []
+        for _, _, _, more, pairs in replies:
+            entries = [(name.decode(), at_ms) for name, at_ms in _pairs(pairs)]
+            parts.append(Entries(entries, asked, len(entries) >= most, bool(more)))
+        return parts[0] if len(parts) == 1 else merged(parts, count, newest_first)
 
-    def _correct_newest(self, keys: tuple[str, str]) -> None:
-        """Correct a list that was just made from the index. Entries beyond the newest are corrected when they are read."""
-        entries = self._scored("ZREVRANGE", keys[1], 0, _CORRECTED - 1, "WITHSCORES")
-        named = [(name.decode(), at_ms) for name, at_ms in entries]
+    def _correct_newest(self, owner: str | None, indexes: Sequence[Index]) -> None:
+        """Correct lists that were just made from the index. Entries beyond the newest are corrected when they are read."""
+        asked = [("ZREVRANGE", index.changed, 0, _CORRECTED - 1, "WITHSCORES") for index in indexes]
+        named = [(name.decode(), at_ms) for found in self._scored(asked) for name, at_ms in found]
         known = self._summaries([(name, None) for name, _ in named])
-        self._correct(keys, wrong_entries(named, known))
+        self._correct(owner, wrong_entries(named, known))
 
-    def _known(
-        self, keys: tuple[str, str], entries: Sequence[tuple[str, int]], owner: str | None
-    ) -> list[tuple[bool, Summary | None]]:
+    def _known(self, entries: Sequence[tuple[str, int]], owner: str | None) -> list[tuple[bool, Summary | None]]:
         """Read the sessions of entries. Entries of those that are gone, or another owner's, go if they are a minute old."""
         known = self._summaries([(name, None) for name, _ in entries])
         pairs = zip(entries, known, strict=True)
         gone = [name for (name, _), (exists, one) in pairs if not exists or (one and one.owner != owner)]
-        self._unindex(keys, [(name.encode(), _ANY_TIME_MS) for name in gone])
+        self._unindex(owner, [(name.encode(), _ANY_TIME_MS) for name in gone])
         return known
 
-    def _correct(self, keys: tuple[str, str], wrong: Sequence[tuple[str, int, int]]) -> bool:
+    def _correct(self, owner: str | None, wrong: Sequence[tuple[str, int, int]]) -> bool:
         """Correct entries of the list by change, each given as id, score and last change. False if that is refused."""
+        by_index: dict[Index, list[Argument]] = {}
+        for entry in wrong:
+            by_index.setdefault(self._index(owner, entry[0]), []).extend(entry)
+        calls = [Call("correct", (index.changed,), tuple(parts), writes=False) for index, parts in by_index.items()]
         try:
-            if wrong:
-                parts = tuple(part for entry in wrong for part in entry)
-                self._calls.call(Call("correct", keys[1:], parts, writes=False))
+            _sound(self._calls.call_all(calls))
         except ConvstoreError as error:
-            _log.warning("the list %s was not corrected: %s", keys[1], error)
+            _log.warning("the list %s was not corrected: %s", calls[0].keys[0], error)
             return False
         return True
 
-    def _keys(self, owner: str | None) -> tuple[str, str]:
-        """The keys of an owner's index: by activity, and by change."""
-        key = self._key(owner)
-        return key, f"{key}:changed" if owner else beside(key, "changed")
-
-    def _key(self, owner: str | None) -> str:
-        return f"{self._prefix}owner:{{{in_key(owner or '')}}}"
+    def _index(self, owner: str | None, session_id: str) -> Index:
+        return index_of(self._prefix, owner, session_id)
 
     def _indexed(
-        self, index: str, cursor: str | None, limit: int, newest_first: bool
+        self, owner: str | None, cursor: str | None, limit: int, newest_first: bool
     ) -> tuple[list[tuple[bytes, int]], str | None]:
         """Read entries of an index, and the cursor of the next ones. Entries of one millisecond are never parted."""
         command, last = ("ZREVRANGEBYSCORE", "-inf") if newest_first else ("ZRANGEBYSCORE", "+inf")
         first = ("+inf" if newest_first else "-inf") if cursor is None else f"({cursor.partition(' ')[0]}"
-        found = self._scored(command, index, first, last, "WITHSCORES", "LIMIT", 0, limit + 1)
+        indexes = [index.active for index in indexes_of(self._prefix, owner)]
+        asked = [_share(limit + 1, len(indexes))] * len(indexes)
+        parts = self._scored([(command, key, first, last, "WITHSCORES", "LIMIT", 0, asked[0]) for key in indexes])
+        found, cut = first_of(parts, asked, newest_first) if len(indexes) > 1 else (parts[0], list[int]())
+        while len(found) <= limit and cut:
+            for number in cut:
+                asked[number] *= 4
+            ranges = [
+                (command, indexes[number], first, last, "WITHSCORES", "LIMIT", 0, asked[number]) for number in cut
+            ]
+            for number, entries in zip(cut, self._scored(ranges), strict=True):
+                parts[number] = entries
+            found, cut = first_of(parts, asked, newest_first)
         if len(found) <= limit:
             return found, None
         beyond = found[limit][1]
-        whole = [entry for entry in found if entry[1] != beyond]
+        whole = [entry for entry in found[: limit + 1] if entry[1] != beyond]
         if not whole:
-            whole = self._scored("ZRANGEBYSCORE", index, beyond, beyond, "WITHSCORES")
+            alike = self._scored([("ZRANGEBYSCORE", key, beyond, beyond, "WITHSCORES") for key in indexes])
+            whole = [entry for entries in alike for entry in entries]
         return whole, str(whole[-1][1])
 
-    def _scored(self, *command: Argument) -> list[tuple[bytes, int]]:
-        return _pairs(self._calls.command(*command))
+    def _scored(self, commands: Sequence[Sequence[Argument]]) -> list[list[tuple[bytes, int]]]:
+        """Read entries by several commands, in one round trip."""
+        return [
+            _pairs(_raised(reply, str(command[1])))
+            for command, reply in zip(commands, self._calls.commands(commands), strict=True)
+        ]
 
     def _scanned(self, cursor: str | None, limit: int) -> Page:
         """List all sessions. The server walks through its keys."""
@@ -352,21 +373,23 @@ class RedisIndex:
             found.append((left != -2, _checked(summary, kind)))
         return found
 
-    def _prune(self, index: tuple[str, str]) -> None:
+    def _prune(self, index: Index) -> None:
         """Take entries of gone sessions out of a sample of an index. Done now and then, this keeps most of it alive."""
         try:
-            sample = _pairs(self._calls.command("ZRANDMEMBER", index[0], _PRUNE_SAMPLE, "WITHSCORES"))
+            sample = _pairs(self._calls.command("ZRANDMEMBER", index.active, _PRUNE_SAMPLE, "WITHSCORES"))
             found = self._summaries([(name.decode(), active) for name, active in sample])
             gone = [entry for entry, (exists, _) in zip(sample, found, strict=True) if not exists]
             if gone:
-                self._unindex(index, gone)
+                self._calls.call(_unindexing(index, gone, _GRACE_MS))
         except ConvstoreError as error:
-            _log.warning("the index %s was not pruned: %s", index[0], error)
+            _log.warning("the index %s was not pruned: %s", index.active, error)
 
-    def _unindex(self, index: tuple[str, str], gone: Sequence[tuple[bytes, int]], grace_ms: int = _GRACE_MS) -> None:
-        if not gone:
-            return
-        self._calls.call(_unindexing(index, gone, grace_ms))
+    def _unindex(self, owner: str | None, gone: Sequence[tuple[bytes, int]], grace_ms: int = _GRACE_MS) -> None:
+        """Take entries out of an owner's index, or of the parts of nobody's, in one round trip."""
+        by_index: dict[Index, list[tuple[bytes, int]]] = {}
+        for entry in gone:
+            by_index.setdefault(self._index(owner, entry[0].decode()), []).append(entry)
+        _sound(self._calls.call_all([_unindexing(index, entries, grace_ms) for index, entries in by_index.items()]))
 
 
 def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -> tuple[str, ...]:
@@ -375,7 +398,19 @@ def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -
     return tuple(name for name, (exists, one) in pairs if exists and (one is None or one.is_damaged))
 
 
-def _unindexing(index: tuple[str, str], gone: Sequence[tuple[bytes, int]], grace_ms: int) -> Call:
+def _share(count: int, parts: int) -> int:
+    """Number of entries to read of each of so many parts, where *count* are wanted of all. Few parts have more than that."""
+    return count if parts == 1 else min(count, 2 * count // parts + 8)
+
+
+def _raised(reply: Any, key: str) -> Any:
+    """Return the *reply* to a read of an index. Raise it if it is an error."""
+    if isinstance(reply, RedisError):
+        raise as_ours(reply, key, writes=False) from reply
+    return reply
+
+
+def _unindexing(index: Index, gone: Sequence[tuple[bytes, int]], grace_ms: int) -> Call:
     return Call("unindex", index, (grace_ms, *(part for entry in gone for part in entry)))
 
 

@@ -144,8 +144,9 @@ def _corrupt(reply: list[Any], keys: tuple[str, str, str]) -> CorruptValue:
     part = reply[2] if reply[0] == b"corrupt" else b"session"
     if part == b"history":
         return CorruptValue(history, f"it does not hold the number of messages that {session} counts")
-    if part == b"tokens":
-        return CorruptValue(tokens, "it holds a receipt that is not ours")
+    if part in (b"tokens", b"receipts"):
+        key = tokens if part == b"tokens" else f"{session}:receipts"
+        return CorruptValue(key, "it holds a receipt that is not ours")
     return CorruptValue(session, "it is not a session of flask-convstore")
 
 
@@ -176,10 +177,12 @@ def receipt_of(reply: list[Any], level: str) -> Receipt:
     )
 
 
-def first_receipt(reply: list[Any], kept: bytes, key: str, level: str) -> Receipt:
-    """Read the receipt *kept* under a token: ``version first_seq at history_version_before lifetime digest``."""
+def first_receipt(reply: list[Any], kept: bytes, key: str, level: str, ttl_ms: int) -> Receipt:
+    """Read the receipt *kept* under a token, as ``_remember.lua`` writes it. *ttl_ms* is the lifetime of most sessions."""
     try:
-        version, first_seq, at, history_version, lifetime = map(int, kept.split(b" ", 5)[:5])
+        *numbers, versions, lifetime = (*kept.split(b" ", 5), b"", b"")[:5]
+        version, first_seq, at = map(int, numbers)
+        history_version, lifetime_ms = version - int(versions or 1), int(lifetime or ttl_ms)
     except ValueError:
         raise CorruptValue(key, "it holds a receipt that is not ours") from None
     created, _, expires = reply[3:6]
@@ -191,7 +194,7 @@ def first_receipt(reply: list[Any], kept: bytes, key: str, level: str) -> Receip
         created_at_ms=created,
         updated_at_ms=at,
         expires_at_ms=expires,
-        lifetime_ms=lifetime,
+        lifetime_ms=lifetime_ms,
         history_version_before=history_version,
     )
 

@@ -236,7 +236,7 @@ class RedisStore:
         if reply[0] != b"ok":
             keys = self._keys(command.session_id)
             refuse(command, reply, keys)
-            return first_receipt(reply, reply[2], keys[2], self._level)
+            return first_receipt(reply, reply[2], keys[2], self._level, self._limits.ttl_ms)
         receipt = receipt_of(reply, self._level)
         self._tell_index(command, receipt, reply[8], spreads)
         return receipt
@@ -348,8 +348,12 @@ class RedisStore:
     def _begun_before(self, command: BeginTurn, reply: list[Any], keys: tuple[str, str, str]) -> Begun:
         """Read the reply to a turn that had begun before, or raise the error for a refused one."""
         refuse(command, reply, keys)
-        receipt = first_receipt(reply, reply[2], keys[2], self._level)
-        ended = first_receipt(reply, reply[6], keys[2], self._level) if len(reply) > 6 and reply[6] else None
+        receipt = first_receipt(reply, reply[2], keys[2], self._level, self._limits.ttl_ms)
+        ended = (
+            first_receipt(reply, reply[6], keys[2], self._level, self._limits.ttl_ms)
+            if len(reply) > 6 and reply[6]
+            else None
+        )
         is_gone = not receipt.expires_at_ms
         # The session may have changed since, and the reply does not tell its version.
         snapshot = None if is_gone else self._loaded_to_begin(command)
@@ -596,12 +600,12 @@ class RedisStore:
     def has_ended(self, session_id: str, owner: Owner) -> bool:
         key, _, tokens = self._keys(session_id)
         # The two replies may be of two moments. A session that starts between them was not there at the first.
-        replies = self._calls.commands([("EXISTS", key), ("HMGET", tokens, "owner", "writes")])
+        replies = self._calls.commands([("EXISTS", key), ("HGET", tokens, "owner")])
         refusal = refusal_among(replies)
         if refusal:
             raise as_ours(refusal, tokens, writes=False) from refusal
-        exists, (whose, writes) = replies
-        return not exists and whose is not None and writes is not None and owner in (ANY, whose.decode()[1:] or None)
+        exists, whose = replies
+        return not exists and whose is not None and owner in (ANY, whose.decode()[1:] or None)
 
     def time_ms(self) -> int:
         seconds, microseconds = self._calls.command("TIME")

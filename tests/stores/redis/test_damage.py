@@ -23,7 +23,12 @@ from ...harness import limits_for
 from ...servers import Server, running
 
 KEY = "chat:session:{s}"
-PARTS = {"the hash": KEY, "the history": f"{KEY}:history", "the tokens": f"{KEY}:tokens"}
+PARTS = {
+    "the hash": KEY,
+    "the history": f"{KEY}:history",
+    "the tokens": f"{KEY}:tokens",
+    "the receipts": f"{KEY}:receipts",
+}
 HISTORY = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 
 
@@ -301,4 +306,4 @@ def test_a_damaged_session_with_ids_and_many_receipts_is_deleted(server: Server)
     server.client.hdel("chat:session:{s}", "first")
     store.apply(Delete(session_id="s", owner=ANY))
     assert not server.client.exists("chat:session:{s}")
-    assert not server.client.hexists("chat:session:{s}:tokens", "m:x")
+    assert not server.client.hexists("chat:session:{s}:receipts", "m:x")

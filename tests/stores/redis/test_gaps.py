@@ -21,7 +21,7 @@ from ...harness import limits_for
 from ...servers import Server
 
 ELEMENT = join_element(1, b'"x"')
-TOKENS = "chat:session:{s}:tokens"
+RECEIPTS = "chat:session:{s}:receipts"
 
 
 def started(seqs: list[int], **settings: Any) -> Put:
@@ -104,10 +104,10 @@ def test_many_gaps_are_as_in_memory(server: Server, seed: int) -> None:
     found = redis.load("s", ANY)
     assert found
     ids = {f"m:{own_id(element)}" for element in found.elements if own_id(element)}
-    names: Any = server.client.hkeys(TOKENS)
+    names: Any = server.client.hkeys(RECEIPTS)
     stored = {name.decode() for name in names if name.startswith(b"m:")}
     assert stored >= ids
-    kept: Any = [server.client.hget(TOKENS, name) for name in stored - ids]
+    kept: Any = [server.client.hget(RECEIPTS, name) for name in stored - ids]
     seqs = {int(value.split()[0]) for value in kept}
     assert all(seq < found.first_seq for seq in seqs), "what was trimmed is forgotten now and then"
     assert gaps_in(text_of(found.gaps)) == found.gaps
@@ -175,7 +175,7 @@ def test_ids_of_messages_that_were_taken_out_are_forgotten(server: Server, kind:
             store.apply(Append(session_id="s", owner=ANY, elements=(ELEMENT,)))
             store.apply(Drop(session_id="s", owner=ANY, message=f"n{number}"))
             store.apply(Drop(session_id="s", owner=ANY, after=1))
-    kept = len(store._tokens["s"].ids) if kind == "memory" else server.client.hlen(TOKENS)
+    kept = len(store._tokens["s"].ids) if kind == "memory" else server.client.hlen(RECEIPTS)
     assert kept < 120
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,9 @@ from redis.crc import key_slot
 from flask_convstore import ANY, InvalidInput
 from flask_convstore.domain.messages import Message
 from flask_convstore.operations import sessions
-from flask_convstore.stores.redis import owner_index
+from flask_convstore.stores.redis import change_order, index_parts, owner_index
+from flask_convstore.stores.redis.arguments import session_key
+from flask_convstore.stores.redis.index_parts import PARTS, index_of, indexes_of
 from flask_convstore.stores.redis.store import RedisStore
 
 from ...harness import SETTINGS, Harness, PlainConversations, RedisHarness, in_memory
@@ -22,7 +25,12 @@ from ...servers import Server
 from ...wire import Proxy
 
 DAY = 24 * 3600 * 1000
-INDEX = "chat:session:owner:{}"
+INDEX = "chat:session:owner:{}"  # of an owner, where it is filled in
+
+
+def nobodys(session_id: str) -> str:
+    """The part of nobody's index in which a session stands."""
+    return index_of("chat:session:", None, session_id).active
 
 
 def on(client: Any) -> PlainConversations:
@@ -128,9 +136,13 @@ def test_sessions_of_one_millisecond_are_never_parted(server: Server) -> None:
     conversations = on(server.client)
     for number in range(10):
         conversations.save_session(f"s{number}", {})
-    server.client.zadd(INDEX, {f"s{number}": 1_700_000_000_000 + number // 4 for number in range(10)})
+        conversations.save_session(f"a{number}", {}, owner="alice")
+        at_ms = 1_700_000_000_000 + number // 4
+        server.client.zadd(nobodys(f"s{number}"), {f"s{number}": at_ms})
+        server.client.zadd("chat:session:owner:{alice}", {f"a{number}": at_ms})
     for limit in (1, 2, 3, 5):
         assert sorted(listed(conversations, limit=limit)) == [f"s{number}" for number in range(10)]
+        assert sorted(listed(conversations, "alice", limit=limit)) == [f"a{number}" for number in range(10)]
 
 
 def test_a_page_heals_what_has_expired(server: Server) -> None:
@@ -176,9 +188,12 @@ def test_an_entry_is_there_before_its_session(server: Server) -> None:
     told, written = (next(n for n, line in enumerate(order) if word in line) for word in ("ZADD", "HSET"))
     assert told < written
     client: Any = server.client
-    client.zadd(INDEX, {"crashed": 1_700_000_000_000, "about to be": client.time()[0] * 1000})
+    for name, at_ms in (("crashed", 1_700_000_000_000), ("about to be", client.time()[0] * 1000)):
+        client.zadd(nobodys(name), {name: at_ms})
+        client.expire(nobodys(name), 1_000)
     assert sorted(listed(conversations)) == ["s", "t"]
-    assert sorted(client.zrange(INDEX, 0, -1)) == [b"about to be", b"s", b"t"]
+    there = [name for name in ("crashed", "about to be", "s", "t") if client.zscore(nobodys(name), name)]
+    assert there == ["about to be", "s", "t"]
 
 
 def commands_of(server: Server, call: Any) -> list[str]:
@@ -206,52 +221,53 @@ def test_activity_is_told_once_a_minute(server: Server) -> None:
         lambda: conversations.append("s", data={"x": 1}),
     ):
         moved_back(server, 59_000)
-        before: Any = server.client.zscore(INDEX, "s")
+        before: Any = server.client.zscore(nobodys("s"), "s")
         call()
-        assert server.client.zscore(INDEX, "s") == before
+        assert server.client.zscore(nobodys("s"), "s") == before
         moved_back(server, 2_000)
         call()
-        assert server.client.zscore(INDEX, "s") > before + 58_000
+        assert server.client.zscore(nobodys("s"), "s") > before + 58_000
 
 
 def test_an_index_lives_longer_than_its_sessions(server: Server) -> None:
-    conversations = on(server.client)
-    conversations.save_session("short", {})
-    day = server.client.pttl(INDEX)
+    conversations = PlainConversations(RedisHarness(server.client).store, owner="alice")
+    index = INDEX.replace("{}", "{alice}")
+    conversations.save_session("short", {}, owner="alice")
+    day = server.client.pttl(index)
     assert DAY < day <= 2 * DAY
-    conversations.save_session("long", {}, ttl=40 * 24 * 3600)
-    assert 40 * DAY < server.client.pttl(INDEX) <= 41 * DAY
+    conversations.save_session("long", {}, owner="alice", ttl=40 * 24 * 3600)
+    assert 40 * DAY < server.client.pttl(index) <= 41 * DAY
     conversations.touch("short", ttl=50 * 24 * 3600)
-    assert 50 * DAY < server.client.pttl(INDEX) <= 51 * DAY
+    assert 50 * DAY < server.client.pttl(index) <= 51 * DAY
     session = conversations.get_session("short")
     session["x"] = 1  # type: ignore[index]
     conversations.save_session("short", session, ttl=60 * 24 * 3600)  # type: ignore[arg-type]
-    assert 60 * DAY < server.client.pttl(INDEX) <= 61 * DAY
+    assert 60 * DAY < server.client.pttl(index) <= 61 * DAY
 
 
 def test_a_lost_index_comes_back_with_activity(server: Server) -> None:
     conversations = on(server.client)
     conversations.save_session("s", {})
     moved_back(server, 61_000)
-    server.client.delete(INDEX)
+    server.client.delete(nobodys("s"))
     conversations.get_session("s")
     assert listed(conversations) == ["s"]
-    assert server.client.pttl(INDEX) > 0
+    assert server.client.pttl(nobodys("s")) > 0
 
 
 def test_an_index_does_not_grow_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions come and go, and nobody lists them. Samples take out the entries that are gone."""
     monkeypatch.setattr(owner_index, "_PRUNE_EVERY", 10)
-    conversations = on(server.client)
+    conversations = PlainConversations(RedisHarness(server.client).store, owner="alice")
     stay = [f"stays {number}" for number in range(20)]
     for name in stay:
-        conversations.save_session(name, {})
+        conversations.save_session(name, {}, owner="alice")
     for number in range(500):
-        conversations.save_session(f"goes {number}", {})
+        conversations.save_session(f"goes {number}", {}, owner="alice")
         conversations.delete_session(f"goes {number}")
         if number % 10 == 0:
             moved_back(server, 120_000)
-    names: Any = server.client.zrange(INDEX, 0, -1)
+    names: Any = server.client.zrange(INDEX.replace("{}", "{alice}"), 0, -1)
     assert len(names) < 150
     assert {name.encode() for name in stay} <= set(names)
 
@@ -261,8 +277,8 @@ def test_an_index_that_cannot_be_told_spoils_nothing(server: Server, caplog: pyt
     conversations = on(server.client)
     conversations.save_session("s", {"history": []})
     moved_back(server, 61_000)
-    server.client.delete(INDEX)
-    server.client.set(INDEX, "of another type", px=100_000)
+    server.client.delete(nobodys("s"))
+    server.client.set(nobodys("s"), "of another type", px=100_000)
     with caplog.at_level(logging.WARNING, "flask_convstore"):
         conversations.append("s", Message("m"))
     assert "index of chat:session:{s} was not told" in caplog.text
@@ -286,20 +302,70 @@ def test_an_index_that_cannot_be_told_of_an_end_keeps_nobody_from_ending(
 
 @pytest.mark.parametrize("prefix", ["chat:session:", "x", "ä:", "a" * 100])
 def test_the_two_keys_of_every_index_are_in_one_slot(prefix: str) -> None:
-    index = owner_index.RedisIndex(None, prefix, 1)  # type: ignore[arg-type]
-    for owner in (None, "ada", "{a}", "}", "a b"):
-        by_activity, by_change = index._keys(owner)
-        assert by_activity != by_change
-        assert key_slot(by_activity.encode()) == key_slot(by_change.encode())
+    for owner in (None, "ada", "{a}", "}", "a b", "!0"):
+        for index in indexes_of(prefix, owner):
+            assert index.active != index.changed
+            assert key_slot(index.active.encode()) == key_slot(index.changed.encode())
+
+
+def test_the_parts_of_nobodys_index_are_spread_over_the_slots() -> None:
+    """Each is in a block of slots of its own, and so are its sessions. No owner has a key among them."""
+    blocks = [key_slot(index.active.encode()) * PARTS // 16_384 for index in indexes_of("chat:session:", None)]
+    assert blocks == list(range(PARTS))
+    for name in ("s", "a b", "{x}", "ä" * 50, "0197a4c2-8d1e-7c3b-9f52-1f6f0c9b7e11"):
+        slots = [
+            key_slot(key.encode()) * PARTS // 16_384 for key in (session_key("chat:session:", name), nobodys(name))
+        ]
+        assert slots[0] == slots[1]
+    theirs = {index_of("chat:session:", owner, "s").active for owner in ("!0", "!1", "%210")}
+    assert not theirs & {index.active for index in indexes_of("chat:session:", None)}
+
+
+@pytest.mark.parametrize("order", ["active", "updated"])
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_parts_are_walked_as_one_index(
+    server: Server, monkeypatch: pytest.MonkeyPatch, order: Any, newest_first: bool
+) -> None:
+    """Hundreds of sessions, some of one millisecond, in pages of all sizes. Most stand in few of the parts."""
+    monkeypatch.setattr(change_order, "SLACK_MS", 3)
+    for room in (owner_index, index_parts):
+        monkeypatch.setattr(room, "SLACK_MS", 3)
+    chance = random.Random(1)
+    client: Any = server.client
+    conversations = on(client)
+    crowded = [name for name in map(str, range(20_000)) if nobodys(name) in {nobodys("a"), nobodys("b")}]
+    names = [*crowded[:200], *(f"s{number}" for number in range(100))]
+    times = {name: 1_700_000_000_000 + 10 * chance.randrange(200) for name in names}
+    for name in names:
+        conversations.save_session(name, {})
+        client.hset(session_key("chat:session:", name), mapping={"updated": times[name], "indexed": times[name]})
+        client.zadd(nobodys(name), {name: times[name]})
+    ordered = sorted(names, key=lambda name: (times[name], name), reverse=newest_first)
+    for limit in (1, 7, 64, 299, 300, 500):
+        found = listed(conversations, limit=limit, order=order, newest_first=newest_first)
+        assert [times[name] for name in found] == [times[name] for name in ordered]
+        assert sorted(found) == sorted(names)
+
+
+def test_a_page_of_nobodys_sessions_is_two_round_trips(server: Server) -> None:
+    with Proxy(("127.0.0.1", server.port)) as proxy:
+        conversations = on(redis.Redis.from_url(proxy.url))
+        for number in range(300):
+            conversations.save_session(f"s{number}", {})
+        conversations.list_sessions(owner=None, order="active", limit=100)
+        before = proxy.round_trips
+        page = conversations.list_sessions(owner=None, order="active", limit=100)
+        assert len(page.sessions) == 100
+        assert proxy.round_trips - before <= 3
 
 
 def test_an_entry_that_was_told_of_since_stays(server: Server) -> None:
     store = RedisHarness(server.client).store
     PlainConversations(store).save_session("s", {})
-    told: Any = server.client.zscore(INDEX, "s")
+    told: Any = server.client.zscore(nobodys("s"), "s")
     for seen, there in ((told - 1, True), (told, False)):
-        store._index._unindex((INDEX, f"{INDEX}:changed"), [(b"s", int(seen))], grace_ms=0)
-        assert (server.client.zscore(INDEX, "s") is not None) == there
+        store._index._unindex(None, [(b"s", int(seen))], grace_ms=0)
+        assert (server.client.zscore(nobodys("s"), "s") is not None) == there
 
 
 def test_a_server_that_forgot_its_scripts_makes_no_session_twice(server: Server) -> None:

@@ -27,6 +27,7 @@ from flask_convstore.errors import (
 )
 from flask_convstore.operations.turns import begin
 from flask_convstore.stores.connect import connect, patience_of
+from flask_convstore.stores.redis.index_parts import index_of
 from flask_convstore.stores.redis.scripts import script
 from flask_convstore.stores.redis.store import RedisStore
 
@@ -53,7 +54,9 @@ def test_the_keys_are_those_of_the_map(server: Server) -> None:
     conversations.append("a:b c}", BOT)
     key = b"chat:session:{a:b%20c%7D}"
     index = b"chat:session:owner:{alice}"
-    assert sorted(server.client.scan_iter()) == sorted([key, key + b":history", key + b":tokens", index])
+    assert sorted(server.client.scan_iter()) == sorted(
+        [key, key + b":history", key + b":receipts", key + b":tokens", index]
+    )
     assert server.client.zrange(index, 0, -1) == [b"a:b c}"]
     stored: Any = server.client.hgetall(key)
     assert {name: stored[name] for name in (b"version", b"count", b"first", b"shape", b"owner", b"ttl", b"d:name")} == {
@@ -79,18 +82,20 @@ def test_hash_and_history_expire_in_the_same_millisecond_and_tokens_later(server
         lambda: conversations.save_session("s", {"history": [BOT]}),
     ):
         action()
-        hash_ends, history_ends, tokens_end = (
-            server.client.pexpiretime(f"chat:session:{{s}}{part}") for part in ("", ":history", ":tokens")
+        hash_ends, history_ends, receipts_end, tokens_end = (
+            server.client.pexpiretime(f"chat:session:{{s}}{part}") for part in ("", ":history", ":receipts", ":tokens")
         )
-        assert hash_ends == history_ends
+        assert hash_ends == history_ends == receipts_end
         assert tokens_end == hash_ends + 24 * 3600 * 1000
 
 
 def test_a_tombstone_is_all_that_stays_beside_the_index(server: Server) -> None:
     conversations = on(server.client)
     conversations.save_session("s", {"history": [USER]})
+    conversations.append("s", BOT)
     conversations.delete_session("s")
-    assert sorted(server.client.scan_iter()) == [b"chat:session:owner:{}", b"chat:session:{s}:tokens"]
+    index = index_of("chat:session:", None, "s").active.encode()
+    assert sorted(server.client.scan_iter()) == [index, b"chat:session:{s}:tokens"]
     assert 0 < server.client.pttl("chat:session:{s}:tokens") <= 24 * 3600 * 1000
 
 
@@ -100,10 +105,11 @@ def test_tokens_are_bounded(server: Server) -> None:
     most = SETTINGS.max_tokens
     for number in range(3 * most):
         conversations.append("s", Message("m"))
-        names: Any = server.client.hkeys("chat:session:{s}:tokens")
-        kept = sum(name.startswith(b"t:") for name in names)
+        names: Any = server.client.hkeys("chat:session:{s}:receipts")
+        lasting: Any = server.client.hkeys("chat:session:{s}:tokens")
+        kept = sum(name.startswith(b"t:") for name in [*names, *lasting])
         assert min(number + 2, most) <= kept < most * 5 / 4
-        assert len(names) == kept + 2
+        assert len([*names, *lasting]) == kept + 1, "and the owner"
 
 
 def test_bytes_are_counted_as_they_are(server: Server) -> None:
@@ -400,11 +406,12 @@ def test_a_corrupt_receipt_is_named(server: Server) -> None:
     conversations = on(server.client)
     conversations.save_session("s", {})
     conversations.append("s", Message("x"), token="T")
-    server.client.hset("chat:session:{s}:tokens", "t:T", "garbage")
-    with pytest.raises(CorruptValue) as caught:
-        conversations.append("s", Message("x"), token="T")
-    assert caught.value.key == "chat:session:{s}:tokens"
-    assert "a receipt that is not ours" in str(caught.value)
+    for key, token in (("chat:session:{s}:receipts", "T"), ("chat:session:{s}:tokens", "V")):
+        server.client.hset(key, f"t:{token}", "garbage")
+        with pytest.raises(CorruptValue) as caught:
+            conversations.append("s", Message("x"), token=token)
+        assert caught.value.key == key
+        assert "a receipt that is not ours" in str(caught.value)
 
 
 def test_a_corrupt_lifetime_never_ends_a_session(server: Server) -> None:

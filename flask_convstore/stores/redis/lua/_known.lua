@@ -5,7 +5,7 @@ all_known = #ARGV >= first_element and not has_fields
 local known_token, known_seq
 for at = #ARGV, first_element, -1 do
     local id = string.match(ARGV[at], '^1{"at":%d+,"id":"([^"]+)"')
-    local known = id and redis.call("HGET", tokens, "m:" .. id)
+    local known = id and redis.call("HGET", receipts, "m:" .. id)
     local seq = known and tonumber(string.match(known, "^%d+"))
     local stored = false
     if seq then
@@ -35,6 +35,6 @@ for at = #ARGV, first_element, -1 do
 end
 if all_known then
     token = known_token
-    receipt = redis.call("HGET", tokens, "t:" .. token)
-        or string.format("%d %d %d %d 0 0 ", version, known_seq, now, history_version)
+    receipt = redis.call("HGET", receipts, "t:" .. token) or redis.call("HGET", tokens, "t:" .. token)
+        or string.format("%d %d %d %d 0 ", version, known_seq, now, version - history_version)
 end

@@ -2,7 +2,8 @@
 --
 -- KEYS[1]   session  hash
 -- KEYS[2]   history  list, oldest first
--- KEYS[3]   tokens   hash, outlives the session
+-- KEYS[3]   tokens   hash, outlives the session: owner, ended, receipts of writes that could bring it back
+-- and       receipts hash, ends with the session: receipts of all other writes, ids of messages
 -- ARGV[1]   nonce              echoed in the reply
 -- ARGV[2]   owner              "*" the server asks, "" nobody asks, "=name" that owner asks
 -- ARGV[3]   ttl                milliseconds a session lives from now
@@ -18,7 +19,8 @@
 -- ARGV[13]  max_session_bytes  data and messages
 -- ARGV[14]  history_key        of a session that tells no other
 -- owners_only                  true where this write is not shared with anybody, not even as a repeat
-local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
+-- lasting                      true where this write may create or remove a session, so that its receipt outlives it
+local session, history, tokens, receipts = KEYS[1], KEYS[2], KEYS[3], KEYS[1] .. ":receipts"
 local nonce, owner, token = ARGV[1], ARGV[2], ARGV[7]
 
 local time = redis.call("TIME")
@@ -26,7 +28,6 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "first", "count", "history_version", "shape",
     "history_bytes", "data_bytes", "ttl", "d:complete", "indexed", "moved_to", "title", "gaps", "updated", "watched", "owner_watched",
     "reply", "streams")
-local known = redis.call("HMGET", tokens, "writes", "t:" .. token)
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
 local version, created, first, count = tonumber(meta[1]), tonumber(meta[3]), tonumber(meta[4]), tonumber(meta[5])
 local history_version, shape = tonumber(meta[6]), meta[7]
@@ -35,7 +36,12 @@ local own_ttl, complete, indexed, moved_to, title = meta[10], meta[11], meta[12]
 local reply_in_progress, streams = meta[19], meta[20]
 local gaps, names, gone = meta[15] or "", nil, nil -- ids of messages that this write adds and takes out, see _name.lua, _gone.lua
 local left_out = 0 -- messages that are left out, see _known.lua
-local receipt = known[2]
+-- Nobody repeats a write of before that time, but a client with a token of its own.
+local young = now - math.floor(ARGV[9] % 1 * 1000000 + 0.5) * 1000
+local receipt, kept_in = redis.call("HGET", receipts, "t:" .. token), "receipts"
+if not receipt and (lasting or ARGV[8] ~= "" or (created or now) > young) then
+    receipt, kept_in = redis.call("HGET", tokens, "t:" .. token), "tokens"
+end
 
 -- A session past its greatest age does not exist, also before the server has removed it.
 local outlived = exists and created and created + ARGV[5] <= now
@@ -46,14 +52,18 @@ local changed_before = exists and tonumber(meta[16])
 --#include _owner.lua
 --#include _write.lua
 -- An owner does not know the tokens that another owner has left behind here.
-if receipt and not exists and owner ~= "*" and owner ~= (redis.call("HGET", tokens, "owner") or "") then
-    receipt = false
+if receipt and not exists and owner ~= "*" then
+    local whose = redis.call("HMGET", tokens, "owner", "asker")
+    receipt = owner == (whose[1] or whose[2] or "") and receipt
 end
 local gone = not exists
 if receipt then
-    local at, first_digest = string.match(receipt, "^%d+ %d+ (%d+) %d+ %d+ %d+ (.*)$")
+    local at, first_digest = string.match(receipt, "^%d+ %d+ (%d+) %d* %d* (.*)$")
     if not at then
-        return {"corrupt", nonce, "tokens"}
+        at, first_digest = string.match(receipt, "^%d+ %d+ (%d+)$"), ""
+    end
+    if not at then
+        return {"corrupt", nonce, kept_in}
     end
     if first_digest ~= ARGV[8] then
         return {"reused", nonce}

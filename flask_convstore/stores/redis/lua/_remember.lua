@@ -1,40 +1,57 @@
--- _remember: keep the receipt of this write under its token. Now and then the receipts before the last max_tokens are
--- dropped, and the ids of messages that are gone, which costs a look at all of them (2 ms for 1,000, 20 ms for
--- 10,000). So up to a quarter of max_tokens more may be kept, and however many have come within the time for which any is
--- kept. Where these are many times max_tokens, that look is as many times more seldom. They are numbered by "writes", as the
--- version starts anew after a delete. Needs version, first_seq, created and lifetime as they are now, and history_version as
--- it was before.
-local write, most = (tonumber(known[1]) or 0) + 1, tonumber(ARGV[9])
-local at = math.max(now, created)
-receipt = string.format("%d %d %d %d %d %d %s", version, first_seq, at, history_version,
-    math.max(now + lifetime - at, 0), write, ARGV[8])
-redis.call("HSET", tokens, "writes", write, "t:" .. token, receipt)
-for at = 1, names and #names or 0, 2000 do -- in parts: unpack fails at 8,000
-    redis.call("HSET", tokens, unpack(names, at, math.min(at + 1999, #names)))
+-- _remember: keep the receipt of this write under its token, as "version first_seq at versions lifetime digest". Versions: how
+-- many the last change of the history lies back, as it was before, "" for one. The lifetime is "" where it is that of most
+-- sessions. Where the last three are "", the receipt ends with at.
+-- A receipt ends with the session. Those of writes that may bring a session back outlive it: of its creation, of the last
+-- four that may create one, and of its end. Needs version, first_seq, created and lifetime as they are now, and
+-- history_version as it was before.
+--
+-- Now and then the receipts before the last max_tokens are dropped, and the ids of messages that are gone, which costs a look
+-- at all of them (2 ms for 1,000, 20 ms for 10,000). So up to a quarter of max_tokens more may be kept, and however many have
+-- come within the time for which any is kept. Where these are many times max_tokens, that look is as many times more seldom.
+local at, most = math.max(now, created), tonumber(ARGV[9])
+local left = math.max(now + lifetime - at, 0)
+receipt = string.format("%d %d %d", version, first_seq, at)
+if version - history_version ~= 1 or left ~= tonumber(ARGV[3]) or ARGV[8] ~= "" then
+    receipt = string.format("%s %s %s %s", receipt, version - history_version == 1 and "" or version - history_version,
+        left == tonumber(ARGV[3]) and "" or string.format("%d", left), ARGV[8])
 end
-local step = write > most and math.ceil(math.floor(most) / 4)
-local is_due = step and write % step == 0
+local is_end = event == "delete"
+if exists and not is_end then
+    redis.call("HSET", receipts, "t:" .. token, receipt)
+end
+if lasting then
+    redis.call("HSET", tokens, "t:" .. token, receipt)
+end
+for from = 1, names and #names or 0, 2000 do -- in parts: unpack fails at 8,000
+    redis.call("HSET", receipts, unpack(names, from, math.min(from + 1999, #names)))
+end
+local step = not is_end and version > most and math.ceil(math.floor(most) / 4)
+local is_due = step and version % step == 0
 if is_due and most % 1 > 0 then
-    is_due = write / step % math.ceil((redis.call("HLEN", tokens) - 2) / most / 2) == 0
+    is_due = version / step % math.ceil(redis.call("HLEN", receipts) / most / 2) == 0
 end
 if is_due then
-    local young = now - math.floor(most % 1 * 1000000 + 0.5) * 1000
-    local kept = redis.pcall("HGETALL", tokens)
-    for at = 1, #kept, 2 do
-        local kind, was, number, named = string.sub(kept[at], 1, 2), nil, nil, nil
-        if kind == "t:" then
-            was, number = string.match(kept[at + 1], "^%d+ %d+ (%d+) %d+ %d+ (%d+) ")
-        elseif kind == "m:" then
-            named = string.match(kept[at + 1], "^%d+")
-        end
-        local is_old = number and tonumber(number) <= write - math.floor(most) and tonumber(was) <= young
-        local is_gone = named and tonumber(named) < first
-        for from, to in string.gmatch(named and gaps or "", "(%d+)%-(%d+)") do
-            is_gone = is_gone or tonumber(named) >= tonumber(from) and tonumber(named) <= tonumber(to)
-        end
-        if is_old or is_gone then
-            redis.pcall("HDEL", tokens, kept[at])
+    for _, key in ipairs({receipts, tokens}) do
+        local kept = redis.pcall("HGETALL", key)
+        for place = 1, #kept, 2 do
+            local kind, number, was, named = string.sub(kept[place], 1, 2), nil, nil, nil
+            if kind == "t:" then
+                number, was = string.match(kept[place + 1], "^(%d+) %d+ (%d+)")
+            elseif kind == "m:" then
+                named = string.match(kept[place + 1], "^%d+")
+            end
+            local is_old = number and tonumber(number) <= version - math.floor(most) and tonumber(was) <= young
+            local is_gone = named and tonumber(named) < first
+            for from, to in string.gmatch(named and gaps or "", "(%d+)%-(%d+)") do
+                is_gone = is_gone or tonumber(named) >= tonumber(from) and tonumber(named) <= tonumber(to)
+            end
+            if is_old or is_gone then
+                redis.pcall("HDEL", key, kept[place])
+            end
         end
     end
+end
+if lasting and exists and not is_end then
+    --#include _lasting.lua
 end
 --#include _tell.lua

@@ -32,9 +32,9 @@ if not exists then
     if new_owner ~= "" then
         redis.call("HSET", session, "owner", new_owner)
     end
-    if new_owner ~= (redis.call("HGET", tokens, "owner") or "") then
-        redis.call("UNLINK", tokens)
-        known = {}
+    local whose = redis.call("HMGET", tokens, "owner", "asker")
+    if new_owner ~= (whose[1] or whose[2] or "") then
+        redis.call("UNLINK", tokens, receipts)
     end
     redis.call("HSET", tokens, "owner", new_owner)
     indexed = now -- the owner's index was told before

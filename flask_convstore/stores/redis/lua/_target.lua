@@ -3,7 +3,7 @@
 local target_seq, target_place = tonumber(target), nil
 local target_id = string.sub(target, 1, 1) == "=" and string.sub(target, 2)
 if target_id then
-    local known = redis.call("HGET", tokens, "m:" .. target_id)
+    local known = redis.call("HGET", receipts, "m:" .. target_id)
     target_seq = tonumber(known and string.match(known, "^%d+") or string.match(target_id, "^msg%-(%d+)$"))
 end
 if target_seq then

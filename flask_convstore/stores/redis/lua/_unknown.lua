@@ -1,7 +1,7 @@
 -- _unknown: refuse messages from ARGV[first_element] on with an id that the session has.
 for at = first_element, #ARGV do
     local id = string.match(ARGV[at], '^1{"at":%d+,"id":"([^"]+)"')
-    local known = id and redis.call("HGET", tokens, "m:" .. id)
+    local known = id and redis.call("HGET", receipts, "m:" .. id)
     local seq = known and tonumber(string.match(known, "^%d+"))
     if seq then
         --#include _place.lua

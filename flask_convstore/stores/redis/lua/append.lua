@@ -30,6 +30,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
 Cost     O(messages + fields added, and messages replaced), whatever the length of the history
 ]]
 local owners_only = false
+local lasting = false
 --#include _open.lua
 local event = "messages"
 --#include _repeated.lua

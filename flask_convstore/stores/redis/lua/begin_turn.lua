@@ -41,6 +41,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
 Cost     O(1, and messages replaced), whatever the length of the history
 ]]
 local owners_only = #ARGV < 23 -- the holder of a turn without a message moves the conversation
+local lasting = false
 --#include _open.lua
 local event = "turn"
 local expected, attempt = ARGV[15], ARGV[18]
@@ -67,7 +68,7 @@ end
 if receipt then
     --#include _leave.lua
     -- The turn's end is kept under its token and the version that its message made.
-    local reply = redis.call("HGET", tokens, "t:" .. token .. "\n" .. string.match(receipt, "^%d+")) or ""
+    local reply = redis.call("HGET", receipts, "t:" .. token .. "\n" .. string.match(receipt, "^%d+")) or ""
     if gone then
         return {"repeated", nonce, receipt, 0, 0, 0, reply, token}
     end

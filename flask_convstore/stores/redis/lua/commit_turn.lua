@@ -42,6 +42,7 @@ Cost     O(fields, messages and parts given), whatever the length of the history
 A lease past its deadline that nobody has taken still commits. It counts who has the turn.
 ]]
 local owners_only = false
+local lasting = false
 --#include _open.lua
 local event = "reply"
 --#include _repeated.lua

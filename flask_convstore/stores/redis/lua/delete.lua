@@ -23,6 +23,7 @@ A session can be deleted on a full server, and where it is not whole.
 ]]
 --#include _sound.lua
 local owners_only = true
+local lasting = true
 --#include _open.lua
 local event = "delete"
 if receipt and string.sub(receipt, 1, 2) == "0 " then
@@ -52,5 +53,6 @@ reply_in_progress = false
 redis.call("UNLINK", session, history, session .. ":events")
 redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[18]) or now, created), "owner", meta[2] or "")
 --#include _remember.lua
+--#include _leave_behind.lua
 redis.call("PEXPIRE", tokens, ARGV[6])
 return {"ok", nonce, version, first_seq, created, now, now, history_version, {meta[2] or ""}}

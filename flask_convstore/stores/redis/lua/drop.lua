@@ -20,6 +20,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
 Cost     O(messages that are taken out). One from the middle: O(messages)
 ]]
 local owners_only = false
+local lasting = false
 --#include _open.lua
 local event = "dropped"
 --#include _repeated.lua

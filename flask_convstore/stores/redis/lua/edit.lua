@@ -24,6 +24,7 @@ Returns  {"ok", nonce, version, seq, created, updated, expires, history_version,
 Cost     O(messages behind it)
 ]]
 local owners_only = false
+local lasting = false
 --#include _open.lua
 local event = "edited"
 --#include _repeated.lua

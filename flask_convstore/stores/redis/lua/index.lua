@@ -42,7 +42,7 @@ end
 if left < lifetime then
     redis.call("PEXPIRE", index, lifetime)
 end
-local channel = string.sub(index, -2) ~= "{}" and redis.pcall("GET", index .. ":watched") -- sessions of nobody are in no list
+local channel = not string.find(index, "{!", 1, true) and redis.pcall("GET", index .. ":watched") -- sessions of nobody are in no list
 if type(channel) == "string" then
     redis.pcall("PUBLISH", channel, "")
 end

@@ -38,6 +38,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
 Cost     O(messages + fields given + messages dropped)
 ]]
 local owners_only = ARGV[17] ~= ""
+local lasting = ARGV[22] ~= ""
 --#include _open.lua
 local event = "saved"
 --#include _repeated.lua

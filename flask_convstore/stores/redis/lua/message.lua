@@ -14,7 +14,7 @@ Returns  {"ok", nonce, version, seq, oldest, expires, title, elements}   the seq
                                         should
 Cost     O(messages behind it)
 ]]
-local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
+local session, history, tokens, receipts = KEYS[1], KEYS[2], KEYS[3], KEYS[1] .. ":receipts"
 local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
 --#include _messages.lua
 local target = ARGV[7]

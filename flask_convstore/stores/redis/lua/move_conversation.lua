@@ -20,6 +20,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
 Cost     O(1), whatever the length of the history
 ]]
 local owners_only = false
+local lasting = false
 --#include _open.lua
 local event = "moved"
 --#include _repeated.lua

@@ -42,6 +42,7 @@ A session that is not whole is replaced too. If its hash is not ours, it ends wi
 --#include _sound.lua
 local mode, started = ARGV[15], tonumber(ARGV[18])
 local owners_only = ARGV[17] ~= "" or mode == "replace" and started
+local lasting = true
 --#include _open.lua
 local event = "saved"
 --#include _repeated.lua
@@ -62,7 +63,7 @@ end
 if exists and mode ~= "replace" then
     return {"exists", nonce}
 end
-if mode == "first" and known[1] then
+if mode == "first" and redis.call("HEXISTS", tokens, "owner") == 1 then
     return {"missing", nonce}
 end
 local is_whole, newest = true, false

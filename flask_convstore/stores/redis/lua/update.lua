@@ -21,6 +21,7 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
 Cost     O(fields given)
 ]]
 local owners_only = ARGV[16] ~= ""
+local lasting = false
 --#include _open.lua
 local event = "data"
 --#include _repeated.lua
