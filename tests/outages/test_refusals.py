@@ -13,8 +13,9 @@ from flask_convstore.domain.commands import Append
 from flask_convstore.domain.types import ANY
 from flask_convstore.outages.circuit import CircuitStore
 from flask_convstore.outages.refusals import TIMES, Refusals, kind_of
+from flask_convstore.stores.redis import calls
 
-from ..servers import running
+from ..servers import Server, running
 from ..service import Service, problem
 from ..wire import speaking
 from .test_circuit import WATCH, World
@@ -195,3 +196,22 @@ def test_the_replay_that_tries_again_and_again_does_not_count() -> None:
             replay.ping()
     with pytest.raises(StoreUnavailable):
         world.store.ping()
+
+
+def test_mixed_up_replies_are_an_outage_however_often_they_come(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that swaps replies for a while is no wrong setting. Chaos has seen it, under load."""
+    service = Service(valkey.url)
+    with service.app.app_context():
+        service.convstore.save_session("s", {"n": 1})
+        monkeypatch.setattr(calls.Calls, "_check_nonce", _mixed_up)
+        for _ in range(3 * TIMES):
+            with pytest.raises(StoreUnavailable):
+                service.convstore.get_session("s")
+        monkeypatch.undo()
+        service.convstore.append("s", "on it goes")
+
+
+def _mixed_up(store_calls: Any, call: Any, nonce: Any, reply: Any) -> None:
+    raise store_calls._mixed_up(written=None)
