@@ -110,6 +110,9 @@ class RedisHarness:
         client: Any = self.client
         for key in client.scan_iter():
             client.pexpireat(key, client.pexpiretime(key) - milliseconds)
+            told = client.hget(key, "indexed") if client.type(key) == b"hash" else None
+            if told:
+                client.hset(key, "indexed", int(told) - milliseconds)
 
 
 class AwayAfter(StoreAround):

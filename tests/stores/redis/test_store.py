@@ -86,7 +86,7 @@ def test_hash_and_history_expire_in_the_same_millisecond_and_tokens_later(server
             server.client.pexpiretime(f"chat:session:{{s}}{part}") for part in ("", ":history", ":receipts", ":tokens")
         )
         assert hash_ends == history_ends == receipts_end
-        assert tokens_end == hash_ends + 24 * 3600 * 1000
+        assert 0 <= hash_ends + 24 * 3600 * 1000 - tokens_end <= 60_000, "the tombstone is told once a minute"
 
 
 def test_a_tombstone_is_all_that_stays_beside_the_index(server: Server) -> None:

@@ -19,4 +19,5 @@ if type(moved) == "table" and moved.err then
     lifetime = redis.call("PTTL", session)
 else
     --#include _expire_rest.lua
+    --#include _expire_tokens.lua
 end

@@ -5,5 +5,5 @@ else
     redis.call("HSET", session, "d:" .. name, value)
 end
 if name == "complete" then
-    complete = value
+    complete, indexed = value, not exists and indexed -- the index and the aliases hear of the new lifetime
 end

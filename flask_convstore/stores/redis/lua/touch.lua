@@ -58,6 +58,6 @@ if type(moved) == "table" and moved.err then
     return {"ok", nonce, version, created, updated, now + lifetime, lifetime, {}}
 end
 --#include _expire_rest.lua
-local changed_before = false
---#include _due.lua
+local changed_before, lasting = false, false
+--#include _told.lua
 return {"ok", nonce, version, created, updated, now + lifetime, lifetime, due}
