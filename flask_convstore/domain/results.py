@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from . import numbering
 from .clock import as_datetime
-from .messages import NO_USAGE, Usage
+from .messages import NO_USAGE, Usage, bodies_of
 from .record import SessionRecord
 from .types import Alias, as_value
 
@@ -163,6 +163,25 @@ class Snapshot(SessionRecord):
     fallback: str | None = None
     read: tuple[str, ...] | None = None
     partial: bool = False
+    _bodies: list[bytes] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """The JSON texts of the bodies of ``elements``, made once. Nobody changes either list.
+
+        Raises:
+            ValueError: As ``bodies_of``.
+        """
+        if self._bodies is None:
+            self._bodies = bodies_of(self.elements)
+        return self._bodies
+
+    def with_facts(self, **facts: Any) -> Snapshot:
+        """Make the same snapshot with other *facts*."""
+        other = replace(self, **facts)
+        if "elements" not in facts:
+            other._bodies = self._bodies
+        return other
 
     @property
     def next_seq(self) -> int:

@@ -73,8 +73,8 @@ def behind_theirs(access: Access, command: Merge, base: Baseline, began: Began, 
     if rewrite.elements is None or rewrite.resets:
         gone = replace(rewrite, history_version=snapshot.history_version)
         return replace(attempt, history=gone, overwrites=(*attempt.overwrites, _path(access, snapshot)))
-    theirs, ours = bodies_of(snapshot.elements), bodies_of(rewrite.elements)
-    merged = merged_bodies(bodies_of(base.snapshot.elements), ours, theirs, _path(access, snapshot))
+    theirs, ours = snapshot.bodies, bodies_of(rewrite.elements)
+    merged = merged_bodies(base.snapshot.bodies, ours, theirs, _path(access, snapshot))
     return _with_history(attempt, snapshot, merged, rewrite.elements)
 
 
@@ -99,7 +99,7 @@ def made_by_both(access: Access, command: Merge, began: Began) -> Merge:
     """
     snapshot = stored(access, command.session_id, None)
     elements = (command.history and command.history.elements) or ()
-    ours, theirs, began_with = bodies_of(elements), bodies_of(snapshot.elements), began.bodies
+    ours, theirs, began_with = bodies_of(elements), snapshot.bodies, began.bodies
     record = merged_records(began, ours, theirs, _path(access, snapshot))
     if record:
         is_merged = ours != theirs or record.value != theirs

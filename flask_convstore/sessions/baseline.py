@@ -54,7 +54,7 @@ class Baseline:
 
     def but(self, **facts: Any) -> Baseline:
         """Make the same baseline with other *facts* in its snapshot."""
-        return replace(self, snapshot=replace(self.snapshot, **facts))
+        return replace(self, snapshot=self.snapshot.with_facts(**facts))
 
 
 def base_read(snapshot: Snapshot, origin: str) -> Baseline:
@@ -104,8 +104,7 @@ def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) ->
         seqs, facts = _extended(base, command.history, receipt)
     elif isinstance(command.history, Rewrite):
         seqs, facts = _rewritten(before, command.history, receipt)
-    snapshot = replace(
-        before,
+    snapshot = before.with_facts(
         version=receipt.version,
         updated_at_ms=receipt.updated_at_ms,
         expires_at_ms=receipt.expires_at_ms,

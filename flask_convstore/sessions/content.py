@@ -77,6 +77,9 @@ NOTHING_STORED: Mapping[str, bytes] = {}
 Given = tuple[bytes, dict[str, Any]]
 """A message as given: the JSON text of its body, and the other facts in its envelope."""
 
+UNCHANGED: list[Given] = []
+"""Stands for messages that are all as they were loaded."""
+
 Texts = tuple[Shape, dict[str, bytes], list[Given] | None]
 """The shape of a content, the JSON texts of its fields, and its messages. None instead of messages: no history."""
 
@@ -84,7 +87,20 @@ Texts = tuple[Shape, dict[str, bytes], list[Given] | None]
 def texts(
     content: Any, limits: ContentLimits, known: list[bytes] | None = None, stored: Snapshot | None = None
 ) -> Texts:
-    """Convert *content*.
+    """Convert *content* as ``changed_texts`` does, and list the messages in any case."""
+    shape, fields, history = changed_texts(content, limits, known, stored)
+    return shape, fields, unchanged(known) if history is UNCHANGED else history
+
+
+def unchanged(known: list[bytes] | None) -> list[Given]:
+    """List the messages for which ``UNCHANGED`` stands."""
+    return [(text, _NO_FACTS) for text in known or ()]
+
+
+def changed_texts(
+    content: Any, limits: ContentLimits, known: list[bytes] | None = None, stored: Snapshot | None = None
+) -> Texts:
+    """Convert *content*. Messages that are all *known* are ``UNCHANGED``.
 
     Args:
         known: The texts with which its messages probably begin, since they were loaded.
@@ -229,10 +245,12 @@ def _given(history: object, limits: ContentLimits, known: list[bytes] | None) ->
             f"a history is a list of messages, not a {kind}. {cure}. Nothing was written.", limits.history_key
         )
     same = len(known) if known and json_text.is_encoded(history[: len(known)], known) else 0
+    if same and same == len(history):
+        return UNCHANGED
     is_tagged = limits.is_tagged or _have_tags(known, same)
     given = [_given_message(one, limits, index, is_tagged) for index, one in enumerate(history[same:], same)]
     refuse_twice(facts.get("id", "") for _, facts in given if facts)
-    return [(text, _NO_FACTS) for text in known[:same]] + given if known else given
+    return unchanged(known[:same]) + given if known else given
 
 
 def _given_message(message: Any, limits: ContentLimits, index: int, is_tagged: bool) -> Given:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..domain import json_text
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
-from ..domain.messages import Usage, bodies_of, own_id, with_body, with_id
+from ..domain.messages import Usage, own_id, with_body, with_id
 from ..domain.numbering import gaps_between, id_of, seqs_of
 from ..domain.results import Snapshot
 from ..domain.shapes import has_history, key_of
@@ -21,9 +21,11 @@ from ..domain.types import Owner
 from ..errors import InvalidInput, is_history_key
 from .baseline import Baseline
 from .content import (
+    UNCHANGED,
     ContentLimits,
     Given,
     Texts,
+    changed_texts,
     check_count,
     check_data_size,
     elements_of,
@@ -34,6 +36,7 @@ from .content import (
     refuse_twice,
     texts,
     too_large,
+    unchanged,
     usage_of,
 )
 
@@ -51,11 +54,16 @@ def difference(
         InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
     known = base.snapshot
-    before = bodies_of(known.elements)
-    shape, fields, history = texts(content, limits, before, known)
+    before = known.bodies
+    shape, fields, history = changed_texts(content, limits, before, known)
     _refuse_unread(known, fields)
     limits = limits.for_shape(shape, known.shape)
-    if given is None:
+    is_unchanged = history is UNCHANGED and given is None and has_history(known.shape)
+    if history is UNCHANGED and not is_unchanged:
+        history = unchanged(before)
+    if is_unchanged:
+        history_change = None
+    elif given is None:
         history_change = _history_change(base, before, history, limits)
     else:
         given_shape, given_fields, given_history = given

@@ -167,7 +167,7 @@ def take_over(
         assert isinstance(content, list)
         return _take_over_history(value, before, base, content, limits)
     assert isinstance(content, dict)
-    known = bodies_of(before.snapshot.elements)
+    known = before.snapshot.bodies
     shape, fields, given = texts(value, limits, known, before.snapshot)
     theirs = key_of(base.snapshot.shape, limits.history_key)
     now = _take_over_key(value, key_of(shape, limits.history_key), given, before, theirs, limits)
@@ -190,7 +190,7 @@ def _take_over_key(
     """Take over the key *theirs* of the history, which is *now* here. Return the key that it has here then."""
     if now is None:
         return None
-    is_unchanged = [body for body, _ in given or ()] == bodies_of(before.snapshot.elements)
+    is_unchanged = [body for body, _ in given or ()] == before.snapshot.bodies
     if theirs is None and is_unchanged:
         del value[now]
         return None
@@ -275,7 +275,7 @@ def with_written(
 
     A copy of it was saved, or the app has set a field through two doors.
     """
-    was, known = bodies_of(before.snapshot.elements), dict(before.snapshot.fields)
+    was, known = before.snapshot.bodies, dict(before.snapshot.fields)
     _, fields, history = texts(value, limits, was, before.snapshot)
     for name, *_, text in command.fields:
         if fields.get(name) == text:
@@ -291,7 +291,7 @@ def with_written(
 
 def _with_appended(before: Baseline, elements: Sequence[bytes], mine: list[bytes], first_seq: int) -> Baseline:
     """Take new *elements*, numbered from *first_seq*, into *before*, where the messages *mine* have them too."""
-    was = bodies_of(before.snapshot.elements)
+    was = before.snapshot.bodies
     dropped = diff.dropped_of(was, mine)
     if dropped is None or mine[len(was) - dropped :][: len(elements)] != bodies_of(elements):
         return before
@@ -387,13 +387,13 @@ def _take_over_history(
     """Take over the messages. A rewrite that was made here stays, and conflicts in the end if theirs has changed."""
     if not isinstance(mine, list):
         return _with_history_of(before, base)
-    was = bodies_of(before.snapshot.elements)
+    was = before.snapshot.bodies
     _, _, given = texts(list(mine), limits, was)
     dropped = diff.dropped_of(was, [body for body, _ in given or ()])
     if dropped is None:
         return _with_history_of(before, base)
     kept = len(was) - dropped
-    stored = zip(base.seqs, bodies_of(base.snapshot.elements), theirs, strict=True)
+    stored = zip(base.seqs, base.snapshot.bodies, theirs, strict=True)
     gone = set(before.seqs[:dropped])
     left = [part for part in stored if part[0] not in gone]
     taken = _messages_into(mine[:kept], was[dropped:], before.seqs[dropped:], left)

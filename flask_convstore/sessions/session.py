@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..domain import json_text, json_types
 from ..domain.clock import as_datetime
-from ..domain.messages import Message, Usage, bodies_of, stored_message
+from ..domain.messages import Message, Usage, stored_message
 from ..domain.results import Snapshot
 from ..domain.shapes import key_of
 from ..errors import CorruptValue
@@ -238,7 +238,7 @@ def content_of_base(base: Baseline, first_key: str) -> Any:
     """Decode the content that was saved, as *base* knows it. *first_key* as in ``content_of``."""
     known = base.snapshot
     content: dict[str, Any] = {name: json_text.decode(text) for name, text in known.fields.items()}
-    history = json_text.decode_many(bodies_of(known.elements))
+    history = json_text.decode_many(known.bodies)
     if known.shape == "list":
         return history
     key = key_of(known.shape, first_key)
@@ -261,7 +261,7 @@ def content_of(snapshot: Snapshot, first_key: str) -> Any:
         except ValueError as error:
             raise CorruptValue(snapshot.key, f"its field d:{name} is not JSON ({error})") from None
     try:
-        history = json_text.decode_many(bodies_of(snapshot.elements))
+        history = json_text.decode_many(snapshot.bodies)
     except ValueError as error:
         reason, index = error.args
         seq = snapshot.seqs[index]
