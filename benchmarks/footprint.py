@@ -197,7 +197,7 @@ def _kind(key: bytes) -> str:
 def _expire(client: Any) -> None:
     """End the lifetimes of all sessions and aliases."""
     for key in list(client.scan_iter(count=1000)):
-        if _kind(key) in ("session", "history", "alias"):
+        if _kind(key) in ("session", "history", "receipts", "alias"):
             client.delete(key)
     wait_for(lambda: not client.info("memory")["lazyfree_pending_objects"], "it does not end")
 

@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from flask_convstore.domain.types import TOMBSTONE_MS
+from flask_convstore.stores.redis.index_parts import PARTS
 from tests.servers import programs
 
 from .footprint import CHARACTERS, TURNS, Footprint, footprint
@@ -56,8 +57,8 @@ class Plan:
         threads: Threads of the app that wait for a model.
         into, out_of, replicated: Bytes of network of all primaries.
         logged: Bytes that a day writes into append-only files, at the mean rate.
-        nobodys: Memory of the one index, if no session had an owner.
-        nobodys_core: Busy cores of the primary that would have it.
+        nobodys: Memory of all parts of the index, if no session had an owner.
+        nobodys_core: Busy cores of the primaries that would have them.
     """
 
     starts: float
@@ -135,7 +136,7 @@ def plan_table(use: Use, found: Footprint) -> str:
     rows: dict[str, list[str]] = {
         "starts; turns, a second at the peak": [f"{one.starts:,.0f}; {one.turns:,.0f}" for one in plans],
         "memory of live sessions": [_bytes(one.live) for one in plans],
-        "memory of the receipts of expired ones": [_bytes(one.expired) for one in plans],
+        "memory of the tombstones of expired ones": [_bytes(one.expired) for one in plans],
         "cores of all primaries at the peak": [f"{one.cores:,.1f}" for one in plans],
         "**primaries**": [f"**{one.primaries:,}**" for one in plans],
         "of each: data": [_bytes((one.live + one.expired) / one.primaries) for one in plans],
@@ -151,8 +152,8 @@ def plan_table(use: Use, found: Footprint) -> str:
             f"{_bytes(one.into)}; {_bytes(one.out_of)}; {_bytes(one.replicated)}" for one in plans
         ],
         "written to append-only files, a day": [_bytes(one.logged) for one in plans],
-        "if nobody had an owner: one index of": [_bytes(one.nobodys) for one in plans],
-        "… and of one core": [f"{one.nobodys_core:.0%}" for one in plans],
+        f"if nobody had an owner: each of {PARTS} parts of the index": [_bytes(one.nobodys / PARTS) for one in plans],
+        "… and of one core": [f"{one.nobodys_core / PARTS:.1%}" for one in plans],
         "**a month**, USD; for a million sessions": [
             f"**{one.month:,.0f}**; {one.month / sessions * 1e6:,.0f}"
             for one, sessions in zip(plans, LIVE, strict=True)
@@ -167,7 +168,13 @@ def measured_tables(footprints: list[Footprint]) -> str:
     heads = ["bytes"]
     for found in footprints:
         heads += [f"{found.program}: at its start", "after its turns"]
-    kinds = {"session": "hash", "history": "messages", "tokens": "tokens", "owner": "its part of its owner's index"}
+    kinds = {
+        "session": "hash",
+        "history": "messages",
+        "receipts": "receipts",
+        "tokens": "tombstone",
+        "owner": "its part of its owner's index",
+    }
     rows = [
         [name, *(f"{part.get(kind, 0):,.0f}" for found in footprints for part in (found.started, found.grown))]
         for kind, name in kinds.items()

@@ -14,8 +14,9 @@
 |                        |      | d:<field> = JSON text of a data field, s:<owner> = role of another owner                  |
 |                        |      | a:<owner>:<alias> for each alias that was led here                                        |
 | {prefix}{<id>}:history | list | elements, oldest first: version byte, envelope, newline, body                             |
-| {prefix}{<id>}:tokens  | hash | t:<token> = receipt, m:<id> = seq and token of a message with an id of its own, writes,   |
-|                        |      | owner, ended (outlives the session as its tombstone)                                      |
+| {prefix}{<id>}:receipts | hash | t:<token> = receipt, m:<id> = seq and token of a message with an id of its own          |
+| {prefix}{<id>}:tokens  | hash | the tombstone, which outlives the session: owner, ended, t:<token> = receipt of a write   |
+|                        |      | that could bring it back, asker (who asked where there was none)                         |
 | {prefix}{<id>}:wake:<attempt> | list | what tells a turn in waiting that the turn is free, for five seconds |
 | {prefix}{<id>}:reply:<reply id> | stream | parts of a streamed reply, of the last four, see ``feed_reply.lua`` |
 | {prefix}alias:{<owner>:<alias>} | string | the id of the session that it leads to                                  |

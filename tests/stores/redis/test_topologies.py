@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -84,12 +84,15 @@ def test_a_cluster_does_what_one_server_does() -> None:
             service.convstore.append("s1", Message("and still"))
 
 
-def test_a_page_costs_a_trip_for_the_index_and_one_to_each_node(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("owner", "trips_to_index"), [("ada", 1), (None, 3)])
+def test_a_page_costs_a_trip_for_the_index_and_one_to_each_node(
+    monkeypatch: pytest.MonkeyPatch, owner: str | None, trips_to_index: int
+) -> None:
     with cluster() as found:
         service = Service(found.url)
         with service.app.app_context():
             for number in range(30):
-                service.convstore.save_session(f"s{number}", {})
+                service.convstore.save_session(f"s{number}", {}, owner=owner)
             trips = []
             over = ClusterCalls._over
 
@@ -97,17 +100,45 @@ def test_a_page_costs_a_trip_for_the_index_and_one_to_each_node(monkeypatch: pyt
                 trips.append(pool)
                 return over(calls, pool, *given)
 
-            service.convstore.list_sessions(owner=None)  # which makes the list
-            service.convstore.append_many(
-                {f"s{number}": [Message("a")] for number in range(30)}
-            )  # and teaches the script
+            service.convstore.list_sessions(owner=owner)  # which makes the list
+            first = {f"s{number}": [Message("a")] for number in range(30)}
+            service.convstore.append_many(first, owner=owner)  # which teaches the script
             monkeypatch.setattr(ClusterCalls, "_over", counted)
-            assert len(service.convstore.list_sessions(limit=50, owner=None).sessions) == 30
-            assert len(trips) == 1 + 3
+            assert len(service.convstore.list_sessions(limit=50, owner=owner).sessions) == 30
+            assert len(trips) == trips_to_index + 3
             trips.clear()
-            landed = service.convstore.append_many({f"s{number}": [Message("b")] for number in range(30)})
+            again = {f"s{number}": [Message("b")] for number in range(30)}
+            landed = service.convstore.append_many(again, owner=owner)
             assert all(isinstance(answer, Receipt) for answer in landed.values())
             assert len(trips) == 3
+
+
+def test_sessions_without_an_owner_are_spread_over_the_primaries() -> None:
+    """Each primary has its third of the keys and of the scripts, to within a tenth. One index would be one primary's."""
+    with cluster() as found:
+        service = Service(found.url)
+        with service.app.app_context():
+            for number in range(1_000):
+                service.convstore.save_session(f"chat {number}", {"history": []})
+                service.convstore.append(f"chat {number}", Message("a"))
+            keys = [server.client.dbsize() for server in found.primaries]
+            told: list[Any] = [server.client.info("commandstats") for server in found.primaries]
+            scripts = [sum(said[name]["calls"] for name in said if name.startswith("cmdstat_eval")) for said in told]
+            for shares in (keys, scripts):
+                assert all(abs(share / sum(shares) * 3 - 1) < 0.1 for share in shares), (keys, scripts)
+            walked = [summary.session_id for page in pages(service) for summary in page]
+            assert sorted(walked) == sorted(f"chat {number}" for number in range(1_000))
+
+
+def pages(service: Service) -> Iterator[Any]:
+    """All sessions without an owner, page by page."""
+    cursor = None
+    while True:
+        page = service.convstore.list_sessions(cursor=cursor, owner=None, order="active")
+        yield page.sessions
+        cursor = page.next
+        if cursor is None:
+            return
 
 
 def test_a_cluster_client_of_ones_own() -> None:
