@@ -418,7 +418,7 @@ class ConversationStore(AppConversations):
         return current.current_unit(self._only_app())
 
     def _state(self) -> AppState:
-        return self._state_in(self._app())
+        return self._state_in(current.app(self._apps[0] if len(self._apps) == 1 else None))
 
     def _state_in(self, app: Flask) -> AppState:
         try:

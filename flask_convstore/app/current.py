@@ -109,9 +109,11 @@ def current_unit(default: Flask | None = None) -> Unit:
 
 def known_unit() -> Unit | None:
     """Find the unit of work of the running code. None if it has none yet."""
-    unit = request_unit()
-    if unit is not None:
-        return unit
+    unit: Unit | None = None
+    if has_request_context() or _streaming.get():
+        unit = request_unit()
+        if unit is not None:
+            return unit
     if has_app_context():
         return context_unit()
     unit = getattr(_of_thread, "unit", None)

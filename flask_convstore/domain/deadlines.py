@@ -29,7 +29,7 @@ class Deadline(threading.local):
     innermost: _Place | None = None
 
     def running(self) -> _Place | None:
-        """Find the innermost block that the thread is in."""
+        """Find the innermost block that the thread is in. Callers look themselves first: each operation asks many times."""
         place = self.innermost
         while place is not None and place() is None:
             place = self.innermost = place.outer
@@ -38,12 +38,16 @@ class Deadline(threading.local):
     @property
     def moment(self) -> float:
         """The moment. Infinite: there is none."""
-        place = self.running()
+        place = self.innermost
+        if place is not None and place() is None:
+            place = self.running()
         return math.inf if place is None else place.moment
 
     def of(self, moment: float) -> Block | _Inherited:
         """End the block at *moment*, or earlier if a deadline around it says so."""
-        outer = self.running()
+        outer = self.innermost
+        if outer is not None and outer() is None:
+            outer = self.running()
         return _INHERITED if outer is not None and outer.moment <= moment else Block(self, moment, outer)
 
     def within(self, seconds: float) -> Block | _Inherited:
@@ -85,8 +89,9 @@ class Block:
         self._deadline.innermost = self._place
 
     def __exit__(self, *_: object) -> None:
-        if self._deadline.running() is self._place:
-            self._deadline.innermost = self._place.outer
+        deadline, place = self._deadline, self._place
+        if deadline.innermost is place or deadline.running() is place:
+            deadline.innermost = place.outer
 
 
 class _Inherited:

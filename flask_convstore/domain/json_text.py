@@ -52,14 +52,12 @@ def encode(value: object, path: str = "", *, is_tagged: bool = False) -> bytes:
     # dict of texts, as most messages are, is worth none.
     if not _is_known(value) and (_may_hide_nan(value, text) or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
         _look_closely(value, path)
-    return text if is_tagged else _escaped(text)
+    return text if is_tagged or b"$" not in text else _escaped(text)
 
 
 def _escaped(text: bytes) -> bytes:
     """Write an object that looks like a tag so that it comes back as it is."""
-    if b"$" not in text or _KEY not in text:
-        return text
-    return orjson.dumps(value_types.escaped(orjson.loads(text)))
+    return text if _KEY not in text else orjson.dumps(value_types.escaped(orjson.loads(text)))
 
 
 _KEY = b'"%b":' % value_types.KEY.encode()

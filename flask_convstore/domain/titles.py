@@ -23,5 +23,7 @@ def title_of(body: Any) -> str:
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             words += text[:_LOOKED_AT].split()
-    title = without_controls(" ".join(words))
+    title = " ".join(words)
+    if not title.isprintable():
+        title = without_controls(title)
     return title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1].rstrip()}…"

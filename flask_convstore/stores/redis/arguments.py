@@ -188,8 +188,13 @@ def _merge(command: Merge, is_placed: bool) -> list[Argument]:
 
 
 def _append(command: Append) -> list[Argument]:
-    head: list[Argument] = [_number(command.created_at_ms), command.expected, _loaded(command)]
-    head += (_first_title(command), _usage(command), target_argument(command.replaces))
+    # Most appends have nothing of all this, and each call takes its time.
+    loaded = "" if command.loaded_version is None else f"{command.loaded_version}"
+    head: list[Argument] = [f"{command.created_at_ms}" if command.created_at_ms else "", command.expected, loaded]
+    head += (_first_title(command) if command.first_title else "", _usage(command) if command.usage else "")
+    head.append(target_argument(command.replaces) if command.replaces else "")
+    if not command.fields:
+        return [*head, "0", *command.elements]
     return [*head, f"{len(command.fields)}", *_pairs(command.fields), *command.elements]
 
 
@@ -249,7 +254,7 @@ _WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
 }
 
 
-def _loaded(command: Merge | Append | Delete) -> str:
+def _loaded(command: Merge | Delete) -> str:
     return "" if command.loaded_version is None else f"{command.loaded_version}"
 
 

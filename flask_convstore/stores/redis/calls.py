@@ -525,9 +525,7 @@ class Calls:
         connection, is_read = None, False
         try:
             connection = lent(pool, deadline)
-            packed = b"".join(
-                [_pack(tuple(_in_words(command) if int in map(type, command) else command)) for command in commands]
-            )
+            packed = _packed(commands[0]) if len(commands) == 1 else b"".join(map(_packed, commands))
             left = deadline - monotonic()
             # A connection of the app's own client has only the methods of redis-py.
             exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
@@ -558,9 +556,11 @@ def _in_the_end(error: ConvstoreError, written: bool | None, *, is_down: bool) -
     return told
 
 
-def _in_words(command: Sequence[Argument]) -> list[Argument]:
-    """Write the numbers in a command. hiredis 3.5 kills the process where a signal's handler raises while it does that."""
-    return [str(part) if isinstance(part, int) else part for part in command]
+def _packed(command: Sequence[Argument]) -> bytes:
+    """Pack a command. hiredis 3.5 kills the process where a signal's handler raises while it writes a number."""
+    if int in map(type, command):
+        command = [str(part) if isinstance(part, int) else part for part in command]
+    return _pack(tuple(command))  # type: ignore[no-any-return]
 
 
 def proving(commands: Sequence[Sequence[Argument]]) -> tuple[list[Sequence[Argument]], bytes]:

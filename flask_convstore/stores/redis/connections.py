@@ -275,19 +275,20 @@ def lent(pool: Any, deadline: float) -> Any:
         MaxConnectionsError: None was given back in time.
         ResponseError: The server refuses a new connection, and ``is_at_connecting``.
     """
-    try:
-        return _lent(pool, deadline)
-    except exceptions.ResponseError as error:
-        at_connecting(error)
-        raise
-
-
-def _lent(pool: Any, deadline: float) -> Any:
     line = pool.__dict__.get("_convstore_line")
     is_waited_for = line is not None and line._waiting
     connection = pool.ready() if not is_waited_for and isinstance(pool, Pool) else None
     if connection is not None:
         return connection
+    try:
+        return _connected(pool, deadline, is_waited_for)
+    except exceptions.ResponseError as error:
+        at_connecting(error)
+        raise
+
+
+def _connected(pool: Any, deadline: float, is_waited_for: bool) -> Any:
+    """Lend a connection that must be opened, looked at, or waited for."""
     with CONNECTING.of(deadline):
         if not is_waited_for:
             try:

@@ -189,7 +189,8 @@ class RedisStore:
             self._tell_policy()
         spreads: list[Spread] = []
         receipt = self._receipt(command, reply, spreads)
-        self._spread(spreads)
+        if spreads:
+            self._spread(spreads)
         return receipt
 
     def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
