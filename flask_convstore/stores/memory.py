@@ -222,10 +222,12 @@ class MemoryStore(Forking):
                 return session.receipt(None, None, _LEVEL, now)
             if isinstance(command, Delete):
                 self._refuse_absent(command, session, now)
-            command = self._as_first(command, session, now)
+            known = self._as_first(command, session, now)
+            command = known or command
             if isinstance(command, CommitTurn):
                 self._turn_ended.notify_all()
-            return self._repeated(command, session, now) or self._write(command, session, now, in_place)
+            receipt = self._repeated(command, session, now, is_known=known is not None)
+            return receipt or self._write(command, session, now, in_place)
 
     def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
         return one_by_one(lambda command: written(self, command), commands)
@@ -239,10 +241,11 @@ class MemoryStore(Forking):
             if not in_place:
                 refuse_moved_guest(session, command.owner)
             refuse_guest(command, session)
-            command = self._as_first(command, session, now)
+            known = self._as_first(command, session, now)
+            command = known or command
             if session:
                 self._refuse_unended(command, session, now)
-            receipt = self._repeated(command, session, now)
+            receipt = self._repeated(command, session, now, is_known=known is not None)
             if receipt:
                 return self._begin_again(command, receipt, session if receipt.expires_at_ms else None, now)
             receipt = self._write(command, session, now, in_place)
@@ -250,7 +253,7 @@ class MemoryStore(Forking):
 
     def _refuse_unended(self, command: BeginTurn, session: StoredSession, now: int) -> None:
         tokens = self._tokens_of(command.session_id, now)
-        is_known = bool(tokens and tokens.find(command.token, is_lasting=self._may_outlive(command, session, now)))
+        is_known = bool(tokens and tokens.find(command.token))
         if session.turn and streams.is_unended(command, session, now, is_known=is_known):
             raise TurnUnended(command.session_id, session.reply, session.turn.until_ms <= now)
 
@@ -715,10 +718,15 @@ class MemoryStore(Forking):
         tokens.forget_ended(now)
         return tokens
 
-    def _repeated(self, command: Write, session: StoredSession | None, now: int) -> Receipt | None:
-        """Find the first receipt of a write whose token is known. None if the token is new."""
+    def _repeated(self, command: Write, session: StoredSession | None, now: int, *, is_known: bool) -> Receipt | None:
+        """Find the first receipt of a write whose token is known. None if the token is new.
+
+        Args:
+            is_known: The write is known by an id of its messages.
+        """
         tokens = self._tokens_of(command.session_id, now)
-        known = tokens and tokens.find(command.token, is_lasting=self._may_outlive(command, session, now))
+        is_lasting = is_known or self._may_outlive(command, session, now)
+        known = tokens and tokens.find(command.token, is_lasting=is_lasting)
         if not tokens or not known:
             return None
         is_anothers = not session and self._visible(command.session_id, ANY, now)
@@ -731,14 +739,14 @@ class MemoryStore(Forking):
         self._move_lifetime(session, now)
         return repeated(receipt, session)
 
-    def _as_first(self, command: _W, session: StoredSession | None, now: int) -> _W:
-        """Give the repeat of a write the token of that one, where its messages are known by their ids."""
+    def _as_first(self, command: _W, session: StoredSession | None, now: int) -> _W | None:
+        """Give the repeat of a write the token of that one, where its messages are known by their ids. None: they are new."""
         tokens = self._tokens_of(command.session_id, now)
         if not session or not tokens or tokens.find(command.token, is_lasting=self._may_outlive(command, session, now)):
-            return command
+            return None
         name = known_id(command, session)
         if not name:
-            return command
+            return None
         token = tokens.ids.setdefault(name, command.token)
         if not tokens.find(token):  # forgotten
             place = find(name, session)
