@@ -239,18 +239,25 @@ _NO_FACTS: dict[str, Any] = {}
 
 def _given(history: object, limits: ContentLimits, known: list[bytes] | None) -> list[Given]:
     if not isinstance(history, (list, tuple)):
-        kind = type(history).__name__
-        cure = "Use another key for it, or name the key of the messages by history_key= or CONVSTORE_HISTORY_KEY"
-        raise InvalidInput(
-            f"a history is a list of messages, not a {kind}. {cure}. Nothing was written.", limits.history_key
-        )
-    same = len(known) if known and json_text.is_encoded(history[: len(known)], known) else 0
+        raise _no_history(history, limits)
+    same = _count_known(history, known)
     if same and same == len(history):
         return UNCHANGED
     is_tagged = limits.is_tagged or _have_tags(known, same)
     given = [_given_message(one, limits, index, is_tagged) for index, one in enumerate(history[same:], same)]
     refuse_twice(facts.get("id", "") for _, facts in given if facts)
     return unchanged(known[:same]) + given if known else given
+
+
+def _count_known(history: list[Any] | tuple[Any, ...], known: list[bytes] | None) -> int:
+    """Count the messages at the beginning that are as they were loaded: all of the *known* ones, or none."""
+    return len(known) if known and json_text.is_encoded(history[: len(known)], known) else 0
+
+
+def _no_history(value: object, limits: ContentLimits) -> InvalidInput:
+    cure = "Use another key for it, or name the key of the messages by history_key= or CONVSTORE_HISTORY_KEY"
+    reason = f"a history is a list of messages, not a {type(value).__name__}. {cure}. Nothing was written."
+    return InvalidInput(reason, limits.history_key)
 
 
 def _given_message(message: Any, limits: ContentLimits, index: int, is_tagged: bool) -> Given:

@@ -55,16 +55,12 @@ def difference(
     """
     known = base.snapshot
     before = known.bodies
-    shape, fields, history = changed_texts(content, limits, before, known)
+    convert = texts if given else changed_texts
+    shape, fields, history = convert(content, limits, before, known)
     _refuse_unread(known, fields)
     limits = limits.for_shape(shape, known.shape)
-    is_unchanged = history is UNCHANGED and given is None and has_history(known.shape)
-    if history is UNCHANGED and not is_unchanged:
-        history = unchanged(before)
-    if is_unchanged:
-        history_change = None
-    elif given is None:
-        history_change = _history_change(base, before, history, limits)
+    if given is None:
+        history_change = _change_of_all(base, before, history, limits)
     else:
         given_shape, given_fields, given_history = given
         shape = known.shape if shape == given_shape else shape
@@ -163,6 +159,16 @@ def _compared(
     )
     check_data_size(((name, text) for name, _, text in changes), limits)
     return changes
+
+
+def _change_of_all(
+    base: Baseline, before: list[bytes], history: list[Given] | None, limits: ContentLimits
+) -> Extend | Rewrite | None:
+    """Compare *history*, which may be ``UNCHANGED``, with the messages of *base*."""
+    if history is not UNCHANGED:
+        return _history_change(base, before, history, limits)
+    had_history = has_history(base.snapshot.shape)
+    return None if had_history else _history_change(base, before, unchanged(before), limits)
 
 
 def _history_change(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -76,6 +76,7 @@ from ..domain.stored_session import StoredSession
 from ..domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ..errors import ConflictError, ConvstoreError, InvalidInput, SessionNotFound, TooManySessions, TurnUnended
 from .bells import MemoryBell
+from .receipts import Receipts
 from .store import Bell, load_each, one_by_one, renew_each, written
 
 _W = TypeVar("_W", bound=Write)
@@ -86,94 +87,6 @@ _LOGGED = 100
 """Writes that the log of a watched session keeps."""
 _MOST_IDS_OF_NOBODY = 64
 """Ids of messages that are gone, which a session keeps beside as many as it has messages."""
-
-
-_Kept = tuple[Receipt, str]
-"""A receipt, and the digest of its request."""
-_MOST_LASTING = 4
-"""Writes that may create a session, whose receipts outlive it beside that of its creation."""
-_MOST_LEFT = 8
-"""Other writes to a session that was deleted, whose receipts outlive it."""
-
-
-@dataclass(slots=True)
-class _Tokens:
-    """The receipts of a session's last writes.
-
-    Attributes:
-        has_begun: There was a session. Else a delete has found none.
-        ended, expires: The end of the last session that was deleted, and of all this, in milliseconds since 1970.
-        receipts_end: The end of *receipts* and *ids*: those of the session.
-        lasting: Receipts that outlive it, of writes that may bring it back.
-    """
-
-    owner: str | None
-    has_begun: bool = False
-    ended: int = 0
-    expires: int = 0
-    receipts_end: int = 0
-    receipts: dict[str, _Kept] = field(default_factory=dict)
-    lasting: dict[str, _Kept] = field(default_factory=dict)
-    ids: dict[str, str] = field(default_factory=dict)
-
-    def find(self, token: str, *, is_lasting: bool = True) -> _Kept | None:
-        """Find a receipt, with *is_lasting* also among those that outlive their session."""
-        return self.receipts.get(token) or (self.lasting.get(token) if is_lasting else None)
-
-    def live_until(self, end: int, now: int, tombstone_ms: int) -> None:
-        """Move the end of the session. What has ended before is forgotten."""
-        self.forget_ended(now)
-        self.receipts_end, self.expires = end, end + tombstone_ms
-
-    def forget_ended(self, now: int) -> None:
-        """Forget the receipts that have ended with their session."""
-        if self.receipts_end <= now:
-            self.receipts, self.ids = {}, {}
-
-    def remember(self, command: Write, receipt: Receipt, created: int, most: int, young_ms: int) -> None:
-        """Keep the receipt of a write. Now and then those before the last *most* are dropped, as the scripts do.
-
-        Those of writes after *young_ms* are kept in any case.
-        """
-        kept, is_end = (receipt, command.digest), isinstance(command, Delete)
-        is_creation = receipt.version == 1 and creates(command)
-        if not is_end and not is_creation:
-            self.receipts[command.token] = kept
-        if is_end or creates(command):
-            self.lasting[command.token] = kept
-        if is_end:
-            return
-        if receipt.version > most and receipt.version % math.ceil(most / 4) == 0:
-            self.receipts = _younger(self.receipts, receipt.version - most, young_ms)
-            self.lasting = _younger(self.lasting, receipt.version - most, young_ms)
-        if creates(command) and not is_creation:
-            self._keep_last(created)
-
-    def leave_behind(self, young_ms: int) -> None:
-        """Of the receipts that end with a deleted session keep the last that a repeat may still ask for."""
-        left = [
-            (kept.version, token)
-            for token, (kept, digest) in self.receipts.items()
-            if (digest and "\n" not in token) or kept.updated_at_ms > young_ms
-        ]
-        self.lasting |= {token: self.receipts[token] for _, token in sorted(left)[-_MOST_LEFT:]}
-        self.receipts, self.ids = {}, {}
-
-    def _keep_last(self, created: int) -> None:
-        """Of the receipts that outlive a session keep its creation and the last few."""
-        others = [
-            (kept.updated_at_ms, kept.version, token)
-            for token, (kept, _) in self.lasting.items()
-            if kept.version and not (kept.version == 1 and kept.updated_at_ms >= created)
-        ]
-        for _, _, token in sorted(others)[:-_MOST_LASTING]:
-            del self.lasting[token]
-
-
-def _younger(receipts: dict[str, _Kept], oldest: int, young_ms: int) -> dict[str, _Kept]:
-    return {
-        token: kept for token, kept in receipts.items() if kept[0].version > oldest or kept[0].updated_at_ms > young_ms
-    }
 
 
 class MemoryStore(Forking):
@@ -192,7 +105,7 @@ class MemoryStore(Forking):
         self._lock = threading.RLock()
         self._turn_ended = threading.Condition(self._lock)
         self._sessions: dict[str, StoredSession] = {}
-        self._tokens: dict[str, _Tokens] = {}
+        self._tokens: dict[str, Receipts] = {}
         self._aliases: dict[Alias, tuple[str, int]] = {}
         self._buckets: dict[str, tuple[float, int]] = {}
         self._sweep_at = 64
@@ -572,7 +485,7 @@ class MemoryStore(Forking):
         Raises:
             SessionNotFound: Nothing was deleted. With a digest that is remembered.
         """
-        tokens = self._tokens_of(command.session_id, now) or _Tokens(_named(command.owner))
+        tokens = self._tokens_of(command.session_id, now) or Receipts(_named(command.owner))
         known = tokens.find(command.token)
         is_ours = command.owner in (ANY, tokens.owner)
         if known and (session or is_ours):
@@ -584,7 +497,7 @@ class MemoryStore(Forking):
             self._note_absence(command, tokens, now)
         raise SessionNotFound(command.session_id)
 
-    def _note_absence(self, command: Delete, tokens: _Tokens, now: int) -> None:
+    def _note_absence(self, command: Delete, tokens: Receipts, now: int) -> None:
         """Remember that *command* has found no session, so that its repeat spares one that began since."""
         is_anothers = self._visible(command.session_id, ANY, now)
         if not is_anothers and len(tokens.lasting) < self._limits.max_tokens:
@@ -644,7 +557,7 @@ class MemoryStore(Forking):
             SessionNotFound: The command creates none, the session is another owner's, or one has ended lately.
         """
         is_taken = not predecessor and self._visible(command.session_id, ANY, now)
-        tokens = self._tokens_of(command.session_id, now) or _Tokens(None)
+        tokens = self._tokens_of(command.session_id, now) or Receipts(None)
         has_ended = isinstance(command, Put) and command.mode == "first" and tokens.has_begun
         if not creates(command) or is_taken or has_ended:
             raise SessionNotFound(command.session_id)
@@ -696,7 +609,7 @@ class MemoryStore(Forking):
         session.move_lifetime(self._limits, now)
         tokens = self._tokens_of(session.session_id, now)
         if not tokens or tokens.owner != session.owner:  # else a predecessor's, if it had the same owner
-            tokens = self._tokens[session.session_id] = _Tokens(session.owner)
+            tokens = self._tokens[session.session_id] = Receipts(session.owner)
         tokens.has_begun = True
         tokens.live_until(session.expires_at_ms, now, self._limits.tombstone_ms)
 
@@ -710,7 +623,7 @@ class MemoryStore(Forking):
         is_young = began > now - self._limits.receipt_ms
         return isinstance(command, Delete) or creates(command) or bool(command.digest) or is_young
 
-    def _tokens_of(self, session_id: str, now: int) -> _Tokens | None:
+    def _tokens_of(self, session_id: str, now: int) -> Receipts | None:
         """Get the tokens of a session, which outlive it. None where there are none, or none any more."""
         tokens = self._tokens.get(session_id)
         if not tokens or tokens.expires <= now:
@@ -725,12 +638,12 @@ class MemoryStore(Forking):
             is_known: The write is known by an id of its messages.
         """
         tokens = self._tokens_of(command.session_id, now)
-        is_lasting = is_known or self._may_outlive(command, session, now)
-        known = tokens and tokens.find(command.token, is_lasting=is_lasting)
-        if not tokens or not known:
+        if not tokens:
             return None
-        is_anothers = not session and self._visible(command.session_id, ANY, now)
-        if is_anothers or (not session and command.owner not in (ANY, tokens.owner)):
+        known = tokens.find(command.token, is_lasting=is_known or self._may_outlive(command, session, now))
+        if not known:
+            return None
+        if not session and (self._visible(command.session_id, ANY, now) or not tokens.is_known_to(command.owner)):
             return None
         receipt, digest = known
         refuse_reused(command, digest)
@@ -740,7 +653,7 @@ class MemoryStore(Forking):
         return repeated(receipt, session)
 
     def _as_first(self, command: _W, session: StoredSession | None, now: int) -> _W | None:
-        """Give the repeat of a write the token of that one, where its messages are known by their ids. None: they are new."""
+        """Give the repeat of a write the token of that one, if its messages are known by their ids. None: they are new."""
         tokens = self._tokens_of(command.session_id, now)
         if not session or not tokens or tokens.find(command.token, is_lasting=self._may_outlive(command, session, now)):
             return None
@@ -764,8 +677,6 @@ class MemoryStore(Forking):
             tokens.expires = now + self._limits.tombstone_ms
         young_ms = now - self._limits.receipt_ms
         tokens.remember(command, receipt, session.created_at_ms, self._limits.max_tokens, young_ms)
-        if isinstance(command, Delete):
-            tokens.leave_behind(young_ms)
         added = added_by(command, receipt.first_seq, session)
         tokens.ids |= {name: command.token for name in map(own_id, added) if name}
         if len(tokens.ids) > 2 * len(session.elements) + _MOST_IDS_OF_NOBODY:

@@ -717,7 +717,7 @@ def test_a_repeat_after_a_delete_never_revives(started: PlainConversations) -> N
     started.delete_session("s")
     again, begun = begin(started.access(), "s", USER, token="T")
     assert (again, begun.snapshot) == (None, None)
-    assert begun.reply
+    assert begun.receipt.repeated
     assert not started.exists("s")
 
 

@@ -1,4 +1,4 @@
-"""What a repeat of a write gets, at which age, and what a session leaves behind."""
+"""Repeats of writes at any age, and the remains of a session."""
 
 from __future__ import annotations
 

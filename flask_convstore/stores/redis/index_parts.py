@@ -8,9 +8,10 @@ a block is divided, and every primary has its share of the parts.
 from __future__ import annotations
 
 from binascii import crc_hqx
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from itertools import count
+from itertools import chain, takewhile
+from itertools import count as numbers
 from typing import NamedTuple, TypeVar
 
 from .arguments import in_key
@@ -39,7 +40,7 @@ def _block(name: str) -> int:
 @cache
 def _tag(part: int) -> str:
     """Make a name in the slots of *part*. No owner's name looks like it in a key, where a ``!`` is encoded."""
-    return next(tag for number in count() if _block(tag := f"!{number}") == part)
+    return next(tag for number in numbers() if _block(tag := f"!{number}") == part)
 
 
 def _named(prefix: str, tag: str) -> Index:
@@ -62,25 +63,39 @@ def in_order(entries: Iterable[_E], newest_first: bool) -> list[_E]:
     return sorted(entries, key=lambda entry: (entry[1], entry[0]), reverse=newest_first)
 
 
-def first_of(
-    parts: Sequence[Sequence[Entry]], asked: Sequence[int], newest_first: bool
-) -> tuple[list[Entry], list[int]]:
-    """Merge what was read of each part, up to where a part that has more was read.
+def share(count: int, parts: int) -> int:
+    """Number of entries to read of each of so many parts, where *count* are wanted of all. Few parts have more than that."""
+    return count if parts == 1 else min(count, 2 * count // parts + 8)
+
+
+def first_entries(
+    indexes: Sequence[str], read: Callable[[Sequence[str], int], list[list[Entry]]], wanted: int, newest_first: bool
+) -> list[Entry]:
+    """Read the first *wanted* entries, or a few more, or all there are.
 
     Args:
-        parts: Entries of each, in order.
-        asked: Number that was asked for of each. A part that has given so many may have more.
-
-    Return also the numbers of the parts that have more.
+        read: Reads so many entries of each of several parts, in their order.
     """
-    cut = [number for number, entries in enumerate(parts) if len(entries) >= asked[number]]
-    ends = [parts[number][-1][1] for number in cut]
-    whole = [entry for entries in parts for entry in entries]
-    if ends and newest_first:
-        whole = [entry for entry in whole if entry[1] > max(ends)]
-    elif ends:
-        whole = [entry for entry in whole if entry[1] < min(ends)]
-    return in_order(whole, newest_first), cut
+    count = share(wanted, len(indexes))
+    found = dict(zip(indexes, read(indexes, count), strict=True))
+    if len(indexes) == 1:
+        return found[indexes[0]]
+    while True:
+        lacking = [index for index in indexes if len(found[index]) >= count]
+        entries = in_order(chain.from_iterable(found.values()), newest_first)
+        known = _before(entries, [found[index][-1][1] for index in lacking], newest_first)
+        if len(known) >= wanted or not lacking:
+            return known
+        count *= 4
+        found.update(zip(lacking, read(lacking, count), strict=True))
+
+
+def _before(entries: list[Entry], ends: list[int], newest_first: bool) -> list[Entry]:
+    """Cut *entries* off where the first part ends that has more."""
+    if not ends:
+        return entries
+    end = max(ends) if newest_first else min(ends)
+    return list(takewhile(lambda entry: entry[1] != end, entries))
 
 
 def merged(parts: Sequence[Entries], wanted: int, newest_first: bool) -> Entries:
@@ -88,16 +103,24 @@ def merged(parts: Sequence[Entries], wanted: int, newest_first: bool) -> Entries
 
     No more than *wanted* entries are those that were asked for, and those within ``SLACK_MS`` of the last one follow.
     """
-    sign = -1 if newest_first else 1
     lacking = [part for part in parts if part.more]
-    everything = in_order((entry for part in parts for entry in part.entries), newest_first)
-    asked_to = [sign * part.last_asked for part in lacking] + [
-        sign * at_ms for _, at_ms in everything[wanted - 1 : wanted]
-    ]
-    if not asked_to:
-        return Entries(everything, wanted, False, False)
-    ends = [sign * part.edge for part in lacking if part.is_cut]
-    end = min([*ends, min(asked_to) + SLACK_MS])
-    shown = [entry for entry in everything if sign * entry[1] <= end]
-    asked = sum(sign * at_ms <= min(asked_to) for _, at_ms in shown)
-    return Entries(shown, max(1, asked), bool(ends), bool(lacking) or len(shown) < len(everything))
+    everything = in_order(chain.from_iterable(part.entries for part in parts), newest_first)
+    shown = [part.last_asked for part in lacking]
+    shown += map(_score, everything[wanted - 1 : wanted])
+    if not shown:
+        return Entries(everything, wanted, is_cut=False, more=False)
+    cut = [part.edge for part in lacking if part.is_cut]
+    earliest, sign = (max, -1) if newest_first else (min, 1)
+    last = earliest(shown)
+    end = earliest([*cut, last + sign * SLACK_MS])
+    kept = _up_to(everything, end, sign)
+    asked = max(1, len(_up_to(kept, last, sign)))
+    return Entries(kept, asked, is_cut=bool(cut), more=bool(lacking or kept != everything))
+
+
+def _score(entry: tuple[str, int]) -> int:
+    return entry[1]
+
+
+def _up_to(entries: list[tuple[str, int]], end: int, sign: int) -> list[tuple[str, int]]:
+    return [entry for entry in entries if sign * entry[1] <= sign * end]

@@ -36,7 +36,7 @@ from .arguments import session_key
 from .calls import Argument, Call, Calls
 from .change_order import MOST_BESIDE, SLACK_MS, Entries, PageEnd, listing, place_of, wrong_entries
 from .failures import as_ours
-from .index_parts import Index, first_of, index_of, indexes_of, merged
+from .index_parts import Index, first_entries, index_of, indexes_of, merged, share
 
 _log = logging.getLogger("flask_convstore")
 
@@ -53,6 +53,8 @@ _ANY_TIME_MS = 2**53 - 1
 """An activity that is later than any. Whoever reads an index by change does not know the activity of its entries."""
 _CORRECTED = 1_000
 """Entries of a list that is made of which the sessions are asked for their last change."""
+_FROM_ALL = {True: "+inf", False: "-inf"}
+"""The bound of a range that begins with the first entry, by whether that is the newest one."""
 _PRUNE_EVERY = 50
 _PRUNE_SAMPLE = 100
 """Every so many creations so many entries are looked at. With half of them gone, as many leave an index as enter it."""
@@ -254,25 +256,20 @@ class RedisIndex:
         None if there is no such list, and none can be made.
         """
         indexes = indexes_of(self._prefix, owner)
-        asked = _share(count, len(indexes))
+        asked = share(count, len(indexes))
         most = asked + MOST_BESIDE
-        start: Argument = ("+inf" if newest_first else "-inf") if place is None else place.start(newest_first)
+        start = place.start(newest_first) if place else _FROM_ALL[newest_first]
         arguments = (int(newest_first), start, asked, SLACK_MS, most)
         calls = [Call("changed", index, arguments, writes=False) for index in indexes]
         replies = _sound(self._calls.call_all(calls))
-        states = [reply[2] for reply in replies]
-        if b"refused" in states:
-            return None
-        if b"made" in states:
-            self._correct_newest(
-                owner, [index for index, state in zip(indexes, states, strict=True) if state == b"made"]
-            )
+        made = [index for index, reply in zip(indexes, replies, strict=True) if reply[2] == b"made"]
+        if made:
+            self._correct_newest(owner, made)
             replies = _sound(self._calls.call_all(calls))
-        parts = []
-        for _, _, _, more, pairs in replies:
-            entries = [(name.decode(), at_ms) for name, at_ms in _pairs(pairs)]
-            parts.append(Entries(entries, asked, len(entries) >= most, bool(more)))
-        return parts[0] if len(parts) == 1 else merged(parts, count, newest_first)
+        if b"refused" in [reply[2] for reply in replies]:
+            return None
+        parts = [_part_of(reply, asked, most) for reply in replies]
+        return merged(parts, count, newest_first) if owner is None else parts[0]
 
     def _correct_newest(self, owner: str | None, indexes: Sequence[Index]) -> None:
         """Correct lists that were just made from the index. Entries beyond the newest are corrected when they are read."""
@@ -310,27 +307,20 @@ class RedisIndex:
     ) -> tuple[list[tuple[bytes, int]], str | None]:
         """Read entries of an index, and the cursor of the next ones. Entries of one millisecond are never parted."""
         command, last = ("ZREVRANGEBYSCORE", "-inf") if newest_first else ("ZRANGEBYSCORE", "+inf")
-        first = ("+inf" if newest_first else "-inf") if cursor is None else f"({cursor.partition(' ')[0]}"
+        first = _FROM_ALL[newest_first] if cursor is None else f"({cursor.partition(' ')[0]}"
+
+        def read(keys: Sequence[str], count: int) -> list[list[tuple[bytes, int]]]:
+            return self._scored([(command, key, first, last, "WITHSCORES", "LIMIT", 0, count) for key in keys])
+
         indexes = [index.active for index in indexes_of(self._prefix, owner)]
-        asked = [_share(limit + 1, len(indexes))] * len(indexes)
-        parts = self._scored([(command, key, first, last, "WITHSCORES", "LIMIT", 0, asked[0]) for key in indexes])
-        found, cut = first_of(parts, asked, newest_first) if len(indexes) > 1 else (parts[0], list[int]())
-        while len(found) <= limit and cut:
-            for number in cut:
-                asked[number] *= 4
-            ranges = [
-                (command, indexes[number], first, last, "WITHSCORES", "LIMIT", 0, asked[number]) for number in cut
-            ]
-            for number, entries in zip(cut, self._scored(ranges), strict=True):
-                parts[number] = entries
-            found, cut = first_of(parts, asked, newest_first)
+        found = first_entries(indexes, read, limit + 1, newest_first)
         if len(found) <= limit:
             return found, None
         beyond = found[limit][1]
-        whole = [entry for entry in found[: limit + 1] if entry[1] != beyond]
+        whole = [entry for entry in found[:limit] if entry[1] != beyond]
         if not whole:
             alike = self._scored([("ZRANGEBYSCORE", key, beyond, beyond, "WITHSCORES") for key in indexes])
-            whole = [entry for entries in alike for entry in entries]
+            whole = [*itertools.chain.from_iterable(alike)]
         return whole, str(whole[-1][1])
 
     def _scored(self, commands: Sequence[Sequence[Argument]]) -> list[list[tuple[bytes, int]]]:
@@ -398,9 +388,11 @@ def _damaged(ids: Sequence[str], found: Sequence[tuple[bool, Summary | None]]) -
     return tuple(name for name, (exists, one) in pairs if exists and (one is None or one.is_damaged))
 
 
-def _share(count: int, parts: int) -> int:
-    """Number of entries to read of each of so many parts, where *count* are wanted of all. Few parts have more than that."""
-    return count if parts == 1 else min(count, 2 * count // parts + 8)
+def _part_of(reply: Any, asked: int, most: int) -> Entries:
+    """Read what ``changed.lua`` tells of one part."""
+    _, _, _, more, pairs = reply
+    entries = [(name.decode(), at_ms) for name, at_ms in _pairs(pairs)]
+    return Entries(entries, asked, len(entries) >= most, bool(more))
 
 
 def _raised(reply: Any, key: str) -> Any:
