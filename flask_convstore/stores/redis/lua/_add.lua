@@ -6,6 +6,7 @@ local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = removes and not may("HDEL", session, "turn") and "HDEL" or drop > 0 and not may("LTRIM", history, 0, -1) and "LTRIM"
     or (marked or #pinned > 0) and not may("LSET", history, 0, "") and "LSET"
     or (marked or usage_given ~= "") and not may("HINCRBY", session, "count", 1) and "HINCRBY"
+    or version <= 2 and not may("PEXPIREAT", receipts, 1) and "PEXPIREAT" -- the key is new, and needs a lifetime
 --#include _rights.lua
 if added > 0 then
     -- The first write is one that a full server refuses. Then nothing is written.

@@ -3,7 +3,7 @@
 -- follows), and heir (owner of a new session that the server creates, "" nobody).
 local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = added > 0 and not may("RPUSH", history, "") and "RPUSH" or not exists and not may("UNLINK", history) and "UNLINK"
-    or not exists and not may("PEXPIREAT", tokens, 0) and "PEXPIREAT"
+    or version <= 2 and not may("PEXPIREAT", tokens, 0) and "PEXPIREAT" -- a key is new, and needs a lifetime
     or drop > 0 and not may("LTRIM", history, 0, -1) and "LTRIM" or removes and not may("HDEL", session, "turn") and "HDEL"
     or #pinned > 0 and not may("LSET", history, 0, "") and "LSET" or usage_given ~= "" and not may("HINCRBY", session, "count", 1) and "HINCRBY"
 --#include _rights.lua

@@ -65,7 +65,7 @@ end
 local may, added = redis.acl_check_cmd or type, 0 -- fakeredis has none
 local lacks = middle and not may("LSET", history, 0, "") and "LSET" or middle and not may("LREM", history, 1, "") and "LREM"
     or not may("LTRIM", history, 0, -1) and "LTRIM" or not may("UNLINK", history) and "UNLINK"
-    or not may("HDEL", session, "turn") and "HDEL"
+    or not may("HDEL", session, "turn") and "HDEL" or not may("PEXPIREAT", receipts, 1) and "PEXPIREAT"
 --#include _rights.lua
 --#include _though_full.lua
 redis.call("HSET", session, "version", version, "updated", updated, "count", count, "first", first, "gaps", gaps,

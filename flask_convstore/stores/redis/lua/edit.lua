@@ -51,6 +51,7 @@ end
 local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = not may("HSET", session, "version", 0) and "HSET" or not may("LSET", history, 0, "") and "LSET"
     or ARGV[20] == "-" and not may("HDEL", session, "title") and "HDEL" or not may("UNLINK", session) and "UNLINK"
+    or not may("PEXPIREAT", receipts, 1) and "PEXPIREAT"
 --#include _rights.lua
 version = version + 1
 local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that is ahead

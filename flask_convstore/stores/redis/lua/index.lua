@@ -31,7 +31,7 @@ if most > 0 and not is_there then
     end
 end
 local left, may = redis.call("PTTL", index), redis.acl_check_cmd or type -- fakeredis has none
-local lacks = left < 0 and not may("PEXPIRE", index, 1) and "PEXPIRE"
+local lacks = left < 0 and (not may("PEXPIRE", index, 1) and "PEXPIRE" or not may("EXISTS", changed) and "EXISTS")
 --#include _rights.lua
 if not is_there or ARGV[6] ~= "1" then
     redis.call("ZADD", index, now, member)

@@ -40,7 +40,7 @@ local mark_seq, mark_status = tonumber(turn[2]) or 0, ""
 --#include _marked.lua
 local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = not may("HSET", session, "version", 0) and "HSET" or not may("HDEL", session, "turn") and "HDEL" or not may("LSET", history, 0, "") and "LSET"
-    or not may("HINCRBY", session, "count", 1) and "HINCRBY"
+    or not may("HINCRBY", session, "count", 1) and "HINCRBY" or not may("PEXPIREAT", receipts, 1) and "PEXPIREAT"
 --#include _rights.lua
 version = version + 1
 -- The first write is one that a full server refuses. Then nothing is written.
