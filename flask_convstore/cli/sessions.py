@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -109,13 +110,14 @@ def show_command(operator: Operator, output: Output, *, session_id: str, last: i
     access = access_in(operator, place)
     try:
         snapshot = whole(access.load(session_id, last, is_interaction=False))
-        if snapshot is None:
-            raise SessionNotFound(session_id)
-        facts, line = _known_facts(snapshot), line_of(snapshot)
+        facts, line = (_known_facts(snapshot), line_of(snapshot)) if snapshot else ({}, {})
     except (CorruptValue, ValueError, TypeError, LookupError) as error:
         left = salvage(access, session_id)
         output.fail(f"{session_id} is damaged ({error}). This is left of it:")
         output.tell({"session_id": session_id, "left": left}, json_text.dump(left).decode())
+        return
+    if not facts:
+        output.fail(f"{session_id}: there is no such session.")
         return
     if output.is_json:
         output.tell({**facts, "data": line["data"], "messages": line["messages"]}, "")
@@ -158,12 +160,14 @@ def tail_command(operator: Operator, output: Output, *, session_id: str, follow:
     changes = events.of_session(access, session_id, heartbeat=_LOOKS) if follow else None
     first = messages_page(access, session_id, limit=max(1, min(last, 1000))).messages
     seen = _told(output, first, 0) if last else first[-1].seq if first else 0
-    for change in changes or ():
-        if change is not None and change.kind == "ended":
-            output.note("The session has ended.")
-            return
-        if change is not None:
-            seen = _told(output, _behind(access, session_id, seen), seen)
+    with contextlib.suppress(SessionNotFound):  # it has ended between a change and the look at it
+        for change in changes or ():
+            if change is not None and change.kind == "ended":
+                break
+            if change is not None:
+                seen = _told(output, _behind(access, session_id, seen), seen)
+    if follow:
+        output.note("The session has ended.")
 
 
 def _behind(access: Access, session_id: str, seen: int) -> Iterator[Message]:

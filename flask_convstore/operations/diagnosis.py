@@ -162,7 +162,7 @@ def _saving(facts: Facts) -> Finding:
 
 def _durability(facts: Facts, settings: Settings) -> Finding:
     if settings.durability != "fsync":
-        return Finding("durability", "ok", f"The setting asks for {settings.durability}.")
+        return Finding("durability", "ok", f"The setting asks for the level {settings.durability}.")
     is_kept = facts.info.get("aof_enabled") == "1" and facts.config.get("appendfsync") == "always"
     if is_kept:
         return Finding("durability", "ok", "The setting asks for fsync, and the server does that.")
@@ -271,7 +271,7 @@ def _clock(facts: Facts) -> Finding:
 def latency(about: str, times_ms: Sequence[float]) -> Finding:
     """Judge sorted times of one kind of call."""
     median, most = percentile(times_ms, 0.5), percentile(times_ms, 0.99)
-    text = f"Half take up to {median:.1f} milliseconds, and 99 of 100 up to {most:.1f}."
+    text = f"Half take up to {max(0.1, median):.1f} milliseconds, and 99 of 100 up to {max(0.1, most):.1f}."
     if median > _SLOW_MS or most > _SLOWEST_MS:
         cure = "Move the app closer to the server, or look for slow commands of others in SLOWLOG."
         return Finding(about, "warning", text, cure)

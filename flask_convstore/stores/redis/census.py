@@ -16,17 +16,17 @@ from .survey import connected, fields_of_info, name_of, primaries
 
 _SCANNED = 1_000
 
+_PLACE = re.compile(r"(?:map:[^{}:]+:|conversation:)?")
 _KINDS = (
-    ("mappings", re.compile(r"map:[^{}:]+:\{[^}]*\}")),
-    ("chats", re.compile(r"conversation:\{[^}]*\}")),
     ("aliases", re.compile(r"alias:\{.*\}")),
-    ("owners", re.compile(r"owner:\{[^}]*\}")),
+    ("lists of owners", re.compile(r"owner:\{[^}]*\}")),
+    ("facts of owners", re.compile(r"owner:\{[^}]*\}:.*")),
     ("sessions", re.compile(r"\{[^}]*\}")),
     ("histories", re.compile(r".*\{[^}]*\}:history")),
     ("receipts", re.compile(r".*\{[^}]*\}:tokens")),
     ("streams", re.compile(r".*\{[^}]*\}:(?:reply:.*|events)")),
 )
-"""Kinds of keys, by what stands behind the prefix."""
+"""Kinds of keys, by what stands behind the prefix and the name of the place."""
 
 
 class Census(NamedTuple):
@@ -68,7 +68,12 @@ def census(client: redis.Redis | LazyCluster, prefix: str, most: int) -> Census:
 
 def kind_of(rest: str) -> str:
     """Name the kind of a key, from what stands behind the prefix."""
-    return next((kind for kind, pattern in _KINDS if pattern.fullmatch(rest)), "others")
+    place = _PLACE.match(rest)
+    name = place[0] if place else ""
+    kind = next((kind for kind, pattern in _KINDS if pattern.fullmatch(rest[len(name) :])), "others")
+    if kind == "sessions" and name:
+        return "chats" if name == "conversation:" else "values of mappings"
+    return kind
 
 
 def escaped(prefix: str) -> str:
