@@ -61,7 +61,7 @@ class Progress:
             click.echo(err=True)
 
 
-class Failed(click.ClickException):
+class PlainError(click.ClickException):
     """An error of ours, in plain words and without a traceback. The exit status is 1."""
 
 
@@ -78,7 +78,7 @@ def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], clic
             try:
                 function(operator_of(ctx), output, **given)
             except ConvstoreError as error:
-                raise Failed(str(error)) from error
+                raise PlainError(str(error)) from error
             if output.has_failed:
                 ctx.exit(1)
 

@@ -42,5 +42,5 @@ def bench_command(operator: Operator, output: Output, *, count: int) -> None:
     """Measure this server: round trips, appends and reads, one after the other. A scratch session comes and goes."""
     for kind, times in bench(operator.directly(), operator.forget_ended, count):
         p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
-        facts = {"kind": kind, "count": count, "p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "max_ms": times[-1]}
-        output.tell(facts, f"{kind:<22} p50 {p50:8.3f} ms   p99 {p99:8.3f} ms")
+        rounded = {"p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "max_ms": round(times[-1], 3)}
+        output.tell({"kind": kind, "count": count, **rounded}, f"{kind:<22} p50 {p50:8.3f} ms   p99 {p99:8.3f} ms")

@@ -366,8 +366,7 @@ def put_of(access: Access, line: Mapping[str, Any], watch: Watch, *, is_exact: b
     """
     limits, encode = access.limits, json_text.write if is_exact else json_text.encode
     check_session_id(line["session_id"])
-    data = line["data"]
-    fields = tuple((name, encode(data[name])) for name in data) if is_exact else content.fields_to_set(data, limits)
+    fields = _stored_fields(line["data"]) if is_exact else content.fields_to_set(line["data"], limits)
     elements = tuple(_imported_element(message, limits, encode) for message in watch.reading(line["messages"]))
     if not (is_exact and line["shape"] == "value"):
         _check_shape(line["shape"], fields, access.limits.history_key, has_messages=bool(elements))
@@ -391,6 +390,10 @@ def put_of(access: Access, line: Mapping[str, Any], watch: Watch, *, is_exact: b
         first_seq=first_seq,
         gaps=gaps,
     )
+
+
+def _stored_fields(data: Mapping[str, Any]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, json_text.write(value)) for name, value in data.items())
 
 
 def _do_rise(seqs: list[Any]) -> bool:

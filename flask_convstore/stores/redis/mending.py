@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import redis
@@ -22,6 +22,8 @@ from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import RedisIndex
 from .survey import connected, primaries
+
+_T = TypeVar("_T")
 
 _TOGETHER = 500
 _GRACE_MS = 60_000
@@ -50,10 +52,8 @@ class Mending:
     def __init__(
         self, client: redis.Redis | LazyCluster, prefix: str, limits: Limits, patience: Patience, *, dry_run: bool
     ) -> None:
-        is_cluster = isinstance(client, LazyCluster)
         self._client = client
         self._calls = ClusterCalls(client, patience) if isinstance(client, LazyCluster) else Calls(client, patience)
-        assert is_cluster == isinstance(self._calls, ClusterCalls)
         self._prefix = prefix
         self._limits = limits
         self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
@@ -68,35 +68,39 @@ class Mending:
         return sum(self._stale_of(owner) for owner in dict.fromkeys(owners))
 
     def _stale_of(self, owner: str) -> int:
-        key = f"{self._prefix}owner:{{{in_key(owner)}}}"
-        gone: list[tuple[bytes, int]] = []
+        oldest_young = self._now_ms() - _GRACE_MS
+        gone: list[tuple[str, int]] = []
+        for entries in self._entries(self._list_of(owner)):
+            whose = self._owners([name for name, _ in entries])
+            pairs = zip(entries, whose, strict=True)
+            gone += [entry for entry, found in pairs if found != owner and entry[1] <= oldest_young]
+        if not self._dry_run:
+            for some in _batches(gone):
+                self._index.removed_all(owner, some)
+        return len(gone)
+
+    def _entries(self, key: str) -> Iterator[list[tuple[str, int]]]:
+        """Read the entries of a list, some at a time."""
         for start in itertools.count(0, _TOGETHER):
             flat = self._calls.command("ZRANGE", key, start, start + _TOGETHER - 1, "WITHSCORES")
-            entries = [(name, int(float(score))) for name, score in zip(flat[::2], flat[1::2], strict=True)]
-            if not entries:
-                break
-            whose = self._owners([name.decode() for name, _ in entries])
-            gone += [entry for entry, found in zip(entries, whose, strict=True) if found != owner]
-        now = self._now_ms()
-        old = [entry for entry in gone if entry[1] + _GRACE_MS <= now]
-        if old and not self._dry_run:
-            for start in range(0, len(old), _TOGETHER):
-                self._index.removed_all(owner, [(name.decode(), at) for name, at in old[start : start + _TOGETHER]])
-        return len(old)
+            if not flat:
+                return
+            yield [(name.decode(), int(float(score))) for name, score in zip(flat[::2], flat[1::2], strict=True)]
 
     def _missing(self) -> int:
         """Let each session's index know of it. Its entry gets the time of now, since nobody knows its last activity."""
         count = 0
         for ids in _batches(self._inside(self._prefix)):
-            names = [unquote(name) for name in ids]
-            owned = [(name, whose) for name, whose in zip(names, self._owners(names), strict=True) if whose is not None]
-            asked = [("ZSCORE", f"{self._prefix}owner:{{{in_key(whose)}}}", name) for name, whose in owned]
-            scores = self._calls.commands(asked) if asked else []
-            unknown = [one for one, score in zip(owned, scores, strict=True) if score is None]
+            unknown = self._unlisted([unquote(name) for name in ids])
             count += len(unknown)
-            if unknown and not self._dry_run:
-                self._raised(self._calls.call_all([self._entry(*one) for one in unknown]))
+            self._mend([self._entry(*one) for one in unknown])
         return count
+
+    def _unlisted(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Select the sessions that their owner's list lacks, each with its owner."""
+        owned = [(name, whose) for name, whose in zip(names, self._owners(names), strict=True) if whose is not None]
+        scores = self._asked([("ZSCORE", self._list_of(whose), name) for name, whose in owned])
+        return [one for one, score in zip(owned, scores, strict=True) if score is None]
 
     def _entry(self, name: str, owner: str) -> Call:
         longest = max(self._limits.ttl_ms, self._limits.ttl_complete_ms) + self._limits.tombstone_ms
@@ -104,28 +108,38 @@ class Mending:
 
     def _aliases(self) -> int:
         count, begin = 0, f"{self._prefix}alias:"
-        young_ms = max(self._limits.ttl_ms, self._limits.ttl_complete_ms) + self._limits.tombstone_ms - _GRACE_MS
         for texts in _batches(self._inside(begin)):
-            keys = [f"{begin}{{{text}}}" for text in texts]
-            replies = self._calls.commands([command for key in keys for command in (("GET", key), ("PTTL", key))])
-            led = [
-                (key, target)
-                for key, target, left in zip(keys, replies[::2], replies[1::2], strict=True)
-                if isinstance(target, bytes) and left < young_ms
-            ]
-            whose = self._owners([target.decode() for _, target in led])
+            led = self._led([f"{begin}{{{text}}}" for text in texts])
+            whose = self._owners([target for _, target in led])
             gone = [one for one, found in zip(led, whose, strict=True) if found is None]
             count += len(gone)
-            if gone and not self._dry_run:
-                calls = [Call("link", (key,), (f"={target.decode()}", "", 1)) for key, target in gone]
-                self._raised(self._calls.call_all(calls))
+            self._mend([Call("link", (key,), (f"={target}", "", 1)) for key, target in gone])
         return count
+
+    def _led(self, keys: Sequence[str]) -> list[tuple[str, str]]:
+        """Find where aliases lead. Those that may be younger than a minute are left out."""
+        young_ms = max(self._limits.ttl_ms, self._limits.ttl_complete_ms) + self._limits.tombstone_ms - _GRACE_MS
+        targets = self._asked([("GET", key) for key in keys])
+        lives = self._asked([("PTTL", key) for key in keys])
+        known = zip(keys, targets, lives, strict=True)
+        return [(key, target.decode()) for key, target, left in known if isinstance(target, bytes) and left < young_ms]
+
+    def _list_of(self, owner: str) -> str:
+        return f"{self._prefix}owner:{{{in_key(owner)}}}"
+
+    def _asked(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        return self._calls.commands(commands) if commands else []
+
+    def _mend(self, calls: Sequence[Call]) -> None:
+        if calls and not self._dry_run:
+            for reply in self._calls.call_all(calls):
+                if isinstance(reply, Exception):
+                    raise reply
 
     def _owners(self, ids: Sequence[str]) -> list[str | None]:
         """Name the owner of each session, "" for nobody. None: there is no such session."""
-        commands = [("HMGET", session_key(self._prefix, name), "owner", "created") for name in ids]
         found: list[str | None] = []
-        for reply in self._calls.commands(commands) if commands else ():
+        for reply in self._asked([("HMGET", session_key(self._prefix, name), "owner", "created") for name in ids]):
             if isinstance(reply, exceptions.RedisError):  # not ours: it is there, and is left alone
                 found.append("")
                 continue
@@ -149,13 +163,8 @@ class Mending:
             seconds, _ = connection.read_response()
         return int(seconds) * 1000
 
-    def _raised(self, replies: Sequence[Any]) -> None:
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
 
-
-def _batches(names: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(names)
+def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    iterator = iter(items)
     while some := list(itertools.islice(iterator, _TOGETHER)):
         yield some
