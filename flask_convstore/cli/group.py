@@ -14,6 +14,7 @@ _COMMANDS = {
     "import": "transfer",
     "journal": "journal",
     "ls": "sessions",
+    "migrate": "migrate",
     "owner": "owners",
     "repair": "upkeep",
     "rm": "sessions",

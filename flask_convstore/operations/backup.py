@@ -171,7 +171,7 @@ def _wanted(
             raise line
         session_id = str(line.get("session_id") or "")
         access = places(line.get("place", SESSIONS)).of(line.get("owner", owner))
-        put = replace(transfer.put_of(access, line, watch, is_exact=True), counts=False)
+        put = replace(transfer.put_of(access, line, watch, is_exact="owner" in line), counts=False)
         aliases = tuple(Alias(*pair) for pair in line.get("aliases", ()))
         return _Wanted(number, access, put, aliases, dict(line.get("shared", {})))
     except ConvstoreError as error:
