@@ -18,6 +18,7 @@ from flask_convstore.cli.group import convstore
 from ..project.test_docs import TEXTS
 from ..project.test_imports import imported
 from ..servers import Server
+from ..topologies import sentinels
 from .commands import lines, run, run_in
 
 
@@ -156,3 +157,20 @@ def test_flask_shell_has_the_store() -> None:
     context = app.make_shell_context()
     assert isinstance(context["convstore"], ConversationStore)
     assert context["bot"].name == "bot"
+
+
+@pytest.mark.server
+def test_sentinels_lead_to_the_store() -> None:
+    with sentinels() as found:
+        app = Flask("a")
+        app.config.update(CONVSTORE_URL=found.url, CONVSTORE_FALLBACK="none")
+        store = ConversationStore(app)
+        with app.app_context():
+            store.save_session("s", [])
+        assert [line["session_id"] for line in lines(run(found.url, "ls", "--json"))] == ["s"]
+        assert json.loads(run(found.url, "export").stdout)["session_id"] == "s"
+        assert lines(run(found.url, "stats", "--json"))[0]["sessions"] == 1
+        told = {line["about"]: line["state"] for line in lines(run(found.url, "doctor", "--json", status=2))}
+        assert {about for about, state in told.items() if state == "problem"} == {"persistence"}
+        assert "p99" in run(found.url, "bench", "--count", "10").stdout
+        assert "0 entries" in run(found.url, "repair").stdout

@@ -13,6 +13,7 @@ from flask_convstore import ConversationStore
 
 from ..processes import wait_for
 from ..servers import Server, programs
+from ..topologies import cluster, is_whole
 from .commands import lines, run, run_in
 
 
@@ -92,6 +93,22 @@ def test_writes_that_were_set_aside_are_listed_shown_and_dropped(away: Away) -> 
     assert "lie aside" in run_in(away.app, "doctor", status=2).stdout
     assert "1 writes were dropped" in run_in(away.app, "journal", "drop", away.ids[0], "-y").stdout
     assert away.waiting() == away.ids[1:]
+
+
+@pytest.mark.server
+def test_the_journal_of_a_cluster_is_drained(tmp_path: Path) -> None:
+    with cluster() as found:
+        app = Flask("app", instance_path=str(tmp_path / "inst"))
+        app.config.update(CONVSTORE_URL=found.url)
+        app.register_blueprint(ConversationStore(app).blueprint)
+        for server in found.primaries:
+            server.kill()
+        assert app.test_client().post("/sessions", json={"message": {"content": "hi"}}).status_code == 201
+        for server in found.primaries:
+            server.start()
+        wait_for(lambda: is_whole(found), "the cluster does not come up")
+        assert "0 are left" in run_in(app, "journal", "drain").stdout
+        assert len(lines(run(found.url, "ls", "--json"))) == 1
 
 
 def test_a_store_without_a_journal_says_so() -> None:
