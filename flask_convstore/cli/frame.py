@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import click
 
 from ..domain import json_text
 from ..errors import ConvstoreError
+from ..stores.private_folder import private_opener
 from .operator import Operator, operator_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -59,6 +63,27 @@ class Progress:
         """Let the next output begin on a line of its own."""
         if self._is_shown:
             click.echo(err=True)
+
+
+@contextlib.contextmanager
+def written(target: str) -> Iterator[IO[bytes]]:
+    """Open a file for conversations, which only this user can read. It appears when all is written. "-" is stdout."""
+    if target == "-":
+        with click.open_file(target, "wb") as stdout:
+            yield stdout
+        return
+    path = Path(target)
+    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    try:
+        with open(part, "wb", opener=private_opener) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise PlainError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class PlainError(click.ClickException):

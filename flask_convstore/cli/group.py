@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import click
 
+from ..app.first_look import OURS
+
 _COMMANDS = {
     "bench": "upkeep",
     "doctor": "doctor",
@@ -24,7 +26,7 @@ _COMMANDS = {
 }
 """Each command with its module of this wing. The function is named as the command, with ``_command`` behind."""
 
-CHOSEN = "flask_convstore.cli"
+CHOSEN = OURS
 """Key of a ``Chosen`` in the ``meta`` of a context of click."""
 
 

@@ -101,7 +101,9 @@ def operator_of(ctx: click.Context) -> Operator:
     if info is None or chosen.url is not None:
         if chosen.name is not None:
             raise click.UsageError("--name names a store of an app: leave out --url, and call `flask convstore`.")
-        return _without_app(chosen)
+        operator = _without_app(chosen)
+        ctx.call_on_close(operator.close)
+        return operator
     if chosen.prefix is not None:
         raise click.UsageError("--prefix goes with --url: an app has a prefix of its own.")
     if chosen.folder is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..domain import json_text
-from .frame import Output, command, confirmed, yes_option
+from .frame import Output, command, confirmed, written, yes_option
 from .operator import Operator
 
 
@@ -20,7 +20,7 @@ def owner_command() -> None:
 def export(operator: Operator, output: Output, *, owner: str, target: str) -> None:
     """Export all sessions of an owner as JSON Lines, which an app's import takes too."""
     count = 0
-    with click.open_file(target, "wb", atomic=target != "-") as file:
+    with written(target) as file:
         for line in operator.export_owner(owner=owner):
             file.write(json_text.dump(line) + b"\n")
             count += 1

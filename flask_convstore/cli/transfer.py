@@ -14,7 +14,7 @@ from ..errors import ConvstoreError
 from ..operations import backup
 from ..operations.access import Access
 from ..stores.redis.census import mapping_names
-from .frame import Output, Progress, command
+from .frame import Output, Progress, command, written
 from .operator import Operator
 
 _SHOWN_EVERY = 100
@@ -41,7 +41,7 @@ def export_command(operator: Operator, output: Output, *, target: str) -> None:
     ids = backup.ids_of(places)
     progress = Progress("sessions", len(ids))
     count = 0
-    with click.open_file(target, "wb", atomic=target != "-") as file:
+    with written(target) as file:
         for one in backup.saved(places, ids):
             if one.line is None:
                 output.fail(f"{one.session_id} is damaged, and was not exported: {one.problem}")
@@ -50,7 +50,6 @@ def export_command(operator: Operator, output: Output, *, target: str) -> None:
             count += 1
             if count % _SHOWN_EVERY == 0:
                 progress.show(count)
-        file.flush()
     progress.end()
     output.note(f"{count} sessions were exported.")
 
@@ -71,7 +70,11 @@ def import_command(operator: Operator, output: Output, *, source: str, owner: st
     places(backup.SESSIONS).store.ping()
     counts: Counter[str] = Counter()
     progress = Progress("lines")
-    with click.open_file(source, "rb") as file:
+    try:
+        file = click.open_file(source, "rb")
+    except OSError as error:
+        raise click.BadParameter(f"{source} cannot be read: {error.strerror}", param_hint="FILE") from error
+    with file:
         for taken in backup.take_in(places, _lines(file), owner=owner, dry_run=dry_run):
             counts[taken.outcome] += 1
             if taken.outcome == "failed":

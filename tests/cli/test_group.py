@@ -76,6 +76,13 @@ def test_a_server_that_is_away_is_told_in_plain_words() -> None:
     assert "Traceback" not in done.output
 
 
+@pytest.mark.slow
+def test_a_server_that_is_away_is_told_once() -> None:
+    command = [sys.executable, "-m", "flask_convstore", "--url", "redis://127.0.0.1:1/0", "ls"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+
+
 def test_a_bad_url_and_bad_settings_are_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Error: " in run("http://x", "ls", status=1).stderr
     monkeypatch.setenv("CONVSTORE_TTL", "soon")

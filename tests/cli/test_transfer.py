@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pty
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -203,3 +205,28 @@ def test_an_import_that_was_killed_is_repeated(valkey: Server, tmp_path: Path) -
         subprocess.run(command, check=True, capture_output=True)
         assert hashlib.sha256(exported(other.url, tmp_path)).hexdigest() == digest
         check_lifetimes(other.client)
+
+
+def test_an_export_is_for_this_user_only_and_appears_when_it_is_whole(valkey: Server, tmp_path: Path) -> None:
+    fill(valkey.url)
+    exported(valkey.url, tmp_path)
+    assert (tmp_path / "export").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    done = run(valkey.url, "export", str(tmp_path / "nowhere" / "export"), status=1)
+    assert "cannot be written: No such file" in done.stderr
+    assert "cannot be read" in run(valkey.url, "import", str(tmp_path / "nowhere"), status=2).stderr
+
+
+@pytest.mark.server
+def test_a_person_at_a_terminal_sees_the_progress(valkey: Server, tmp_path: Path) -> None:
+    fill(valkey.url, 250)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "flask_convstore", "--url", valkey.url, "export", str(tmp_path / "export")]
+    subprocess.run(command, check=True, stderr=theirs)
+    said = os.read(ours, 10_000).decode()
+    assert "\r100 of 256 sessions" in said
+    assert "256 sessions were exported." in said
+    os.close(ours)
+    os.close(theirs)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stderr == "256 sessions were exported.\n"
