@@ -51,7 +51,7 @@ def _of_servers(operator: Operator) -> Iterator[Finding]:
         yield Finding("connection", "warning", text, "Set CONVSTORE_URL to a server for everything but tests.")
         return
     try:
-        servers = survey(client, settings.prefix)
+        servers = survey(client, *settings.prefixes)
     except StoreError as error:
         yield Finding("connection", "problem", f"The store {operator.state.server} cannot be used: {error}")
         return

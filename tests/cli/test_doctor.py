@@ -185,6 +185,14 @@ def test_a_missing_right_is_told_with_its_cure() -> None:
 
 
 @pytest.mark.server
+def test_rights_for_the_other_prefix_are_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVSTORE_CONVERSATION_PREFIX", "chats:")
+    with running("valkey", *GOOD) as server:
+        assert "HSET" in findings(user(server, "~chat:session:*", "&*", "+@all"), 2)["rights"]["text"]
+        assert findings(user(server, "~chat:session:*", "~chats:*", "&*", "+@all"), 0) == {}
+
+
+@pytest.mark.server
 def test_the_documented_rights_are_enough_and_what_is_not_known_is_said() -> None:
     (rule,) = re.findall(r"^ACL SETUSER convstore on >a-long-password (.*)$", TEXTS["docs/security.md"], re.MULTILINE)
     with running("valkey", *GOOD) as server:

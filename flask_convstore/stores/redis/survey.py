@@ -9,8 +9,8 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
@@ -57,15 +57,15 @@ class ServerFacts:
     elsewhere: tuple[int, ...]
 
 
-def survey(client: redis.Redis | LazyCluster, prefix: str) -> list[ServerFacts]:
-    """Ask each primary.
+def survey(client: redis.Redis | LazyCluster, prefix: str, *others: str) -> list[ServerFacts]:
+    """Ask each primary. The rights are tried for keys with *prefix*, and for those with *others*.
 
     Raises:
         StoreUnavailable: One does not answer.
         StoreMisconfigured: One refuses us.
     """
     try:
-        return [_facts(name, pool, scratch, prefix) for name, pool, scratch in _primaries(client, prefix)]
+        return [_facts(name, pool, scratch, prefix, others) for name, pool, scratch in _primaries(client, prefix)]
     except exceptions.RedisError as error:
         raise as_ours(error, "the survey", writes=False) from error
 
@@ -120,7 +120,7 @@ def connected(pool: Any, **options: Any) -> Iterator[Any]:
         connection.disconnect()
 
 
-def _facts(name: str, pool: Any, scratch: str, prefix: str) -> ServerFacts:
+def _facts(name: str, pool: Any, scratch: str, prefix: str, others: Sequence[str]) -> ServerFacts:
     with connected(pool) as connection:
         info = fields_of_info(connection)
         pings = tuple(sorted(_seconds_of(connection, "PING") * 1000 for _ in range(_PINGS)))
@@ -136,8 +136,11 @@ def _facts(name: str, pool: Any, scratch: str, prefix: str) -> ServerFacts:
             elsewhere=tuple(_elsewhere(pool, info, database, prefix)),
             lacking=(),
         )
-    with connected(pool) as connection:  # which is of no other use behind this
-        return ServerFacts(**{**vars(facts), "lacking": lacking(connection, scratch)})
+    found: dict[Trial, None] = {}
+    for begin in (prefix, *others):
+        with connected(pool) as connection:  # which is of no other use behind this
+            found.update(dict.fromkeys(lacking(connection, begin + scratch[len(prefix) :])))
+    return replace(facts, lacking=tuple(found))
 
 
 def _asked(connection: Any, *command: str | int) -> Any:
