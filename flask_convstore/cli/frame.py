@@ -14,6 +14,7 @@ import click
 
 from ..domain import json_text
 from ..errors import ConvstoreError
+from ..operations.access import Access
 from ..stores.private_folder import private_opener
 from .operator import Operator, operator_of
 
@@ -130,7 +131,7 @@ def place_option(function: _F) -> _F:
     return click.option("--place", metavar="PLACE", default="sessions", show_default=True, help=text)(function)
 
 
-def access_in(operator: Operator, place: str) -> Any:
+def access_in(operator: Operator, place: str) -> Access:
     """Give direct access to a place that a person has named."""
     try:
         return operator.directly(place)

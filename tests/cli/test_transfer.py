@@ -121,6 +121,18 @@ def test_an_import_may_be_repeated_and_leaves_what_exists(tmp_path: Path, valkey
         assert store.get_session("s1", owner="eve") is None
 
 
+def test_an_import_that_died_behind_a_session_leads_its_aliases_and_shares_it(tmp_path: Path, valkey: Server) -> None:
+    fill(valkey.url)
+    before = exported(valkey.url, tmp_path)
+    valkey.client.flushall()
+    found = [json.loads(line) for line in before.splitlines()]
+    halves = [{name: value for name, value in one.items() if name not in ("aliases", "shared")} for one in found]
+    run(valkey.url, "import", "-", given="\n".join(map(json.dumps, halves)))
+    assert exported(valkey.url, tmp_path) != before
+    assert lines(run(valkey.url, "import", "-", "--json", given=before))[0]["new"] == 0
+    assert exported(valkey.url, tmp_path) == before
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path, valkey: Server) -> None:
     fill(valkey.url)
     exported(valkey.url, tmp_path)
