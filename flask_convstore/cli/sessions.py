@@ -160,14 +160,22 @@ def tail_command(operator: Operator, output: Output, *, session_id: str, follow:
     changes = events.of_session(access, session_id, heartbeat=_LOOKS) if follow else None
     first = messages_page(access, session_id, limit=max(1, min(last, 1000))).messages
     seen = _told(output, first, 0) if last else first[-1].seq if first else 0
+    if changes is not None:
+        with contextlib.suppress(KeyboardInterrupt):
+            _follow(output, access, session_id, changes, seen)
+
+
+def _follow(
+    output: Output, access: Access, session_id: str, changes: Iterator[events.Change | None], seen: int
+) -> None:
+    """Print each message behind *seen*, until the session ends."""
     with contextlib.suppress(SessionNotFound):  # it has ended between a change and the look at it
-        for change in changes or ():
+        for change in changes:
             if change is not None and change.kind == "ended":
                 break
             if change is not None:
                 seen = _told(output, _behind(access, session_id, seen), seen)
-    if follow:
-        output.note("The session has ended.")
+    output.note("The session has ended.")
 
 
 def _behind(access: Access, session_id: str, seen: int) -> Iterator[Message]:
@@ -190,9 +198,10 @@ def _told(output: Output, messages: Any, seen: int) -> int:
 
 
 def _text(body: Any) -> str:
-    """Write a message for people, in one line."""
+    """Write a message for people, in one line, and without anything that a terminal would obey."""
     if isinstance(body, dict) and isinstance(body.get("content"), str):
-        return f"{body.get('role', '-')}: {' '.join(body['content'].split())}"
+        text = f"{body.get('role', '-')}: {' '.join(body['content'].split())}"
+        return "".join(character if character.isprintable() else "\ufffd" for character in text)
     return json_text.dump(body).decode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -29,6 +30,11 @@ def app(url: str) -> Flask:
         store.save_message("room", "user", "in a chat")
         store.mapping("notes", default=dict)["k"] = {"v": 1}
     return app
+
+
+def store_of(app: Flask) -> ConversationStore:
+    store: ConversationStore = app.extensions["convstore"]["convstore"].convstore
+    return store
 
 
 def test_sessions_are_listed(app: Flask) -> None:
@@ -97,6 +103,16 @@ def test_the_last_messages_are_shown(app: Flask) -> None:
     assert "does not exist" in run_in(app, "tail", "nobody", status=1).stderr
 
 
+def test_no_message_rules_the_terminal(app: Flask) -> None:
+    with app.app_context():
+        store_of(app).append("b", {"role": "user", "content": "a\x1b[2Jb\u202ec"})
+    for command in ("tail", "show"):
+        said = run_in(app, command, "b").stdout
+        assert "\x1b" not in said
+        assert "a\ufffd[2Jb\ufffdc" in said
+        assert "\x1b" not in run_in(app, command, "b", "--json").stdout
+
+
 def test_messages_are_followed_as_they_come(valkey: Server) -> None:
     app = Flask("app")
     app.config.update(CONVSTORE_URL=valkey.url)
@@ -130,6 +146,21 @@ def test_messages_are_followed_as_they_come(valkey: Server) -> None:
     assert process.returncode == 0
 
 
+def test_a_follower_may_be_stopped_by_ctrl_c(valkey: Server) -> None:
+    app = Flask("app")
+    app.config.update(CONVSTORE_URL=valkey.url)
+    store = ConversationStore(app)
+    command = [sys.executable, "-m", "flask_convstore", "--url", valkey.url, "tail", "-f", "s"]
+    with app.app_context():
+        store.save_session("s", [HI])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: bool(valkey.client.pubsub_channels("*{s}:bell")), "nobody listens")
+        process.send_signal(signal.SIGINT)
+        said, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (0, "")
+    assert "user: hi" in said
+
+
 def test_keys_are_counted_by_kind(app: Flask, url: str) -> None:
     (counts,) = lines(run_in(app, "stats", "--json"))
     assert counts["sessions"] == 2
@@ -150,7 +181,7 @@ def test_sessions_are_deleted_when_asked_or_told_to(app: Flask) -> None:
     assert "a: there is no such session" in done.stderr
     run_in(app, "rm", "room", "--place", "chats", "-y")
     with app.app_context():
-        store = app.extensions["convstore"]["convstore"].convstore
+        store = store_of(app)
         assert [store.get_session(name, owner=ANY) for name in "ab"] == [None, None]
         assert store.get_conversation("room") == []
 
