@@ -12,7 +12,7 @@ from redis import exceptions
 
 from .cluster import LazyCluster
 from .failures import as_ours
-from .survey import connected, fields_of_info, name_of, primaries
+from .survey import connected, escaped, fields_of_info, name_of, primaries
 
 _SCANNED = 1_000
 
@@ -74,11 +74,6 @@ def kind_of(rest: str) -> str:
     if kind == "sessions" and name:
         return "chats" if name == "conversation:" else "values of mappings"
     return kind
-
-
-def escaped(prefix: str) -> str:
-    """Write a prefix so that it stands for itself in a pattern."""
-    return re.sub(r"([*?\[\]\\])", r"\\\1", prefix)
 
 
 def walk(connection: Any, pattern: str) -> Iterator[str]:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import redis
 from redis import exceptions
 
-from .census import escaped, kind_of, walk
+from .census import kind_of, walk
 from .cluster import LazyCluster
 from .failures import as_ours
-from .survey import connected, primaries
+from .survey import connected, escaped, primaries
 
 _TOGETHER = 50
 _READ: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -17,11 +17,11 @@ from redis import exceptions
 from ...domain.types import Limits
 from .arguments import in_key, session_key
 from .calls import Call, Calls, Patience
-from .census import escaped, walk
+from .census import walk
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
 from .owner_index import RedisIndex
-from .survey import connected, primaries
+from .survey import connected, escaped, primaries
 
 _T = TypeVar("_T")
 

@@ -184,15 +184,16 @@ def _ahead_ms(connection: Any) -> float | None:
     return round(1000 * (theirs - min(max(theirs, before), after)), 3)
 
 
-def _pattern(prefix: str) -> str:
-    return re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*{*}"
+def escaped(prefix: str) -> str:
+    """Write a prefix so that it stands for itself in a pattern."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", prefix)
 
 
 def _has_keys(connection: Any, prefix: str) -> bool:
     """Tell whether a few steps of a walk find a key of ours."""
     cursor: Any = 0
     for _ in range(_SCANS):
-        reply = _asked(connection, "SCAN", cursor, "MATCH", _pattern(prefix), "COUNT", _SCANNED)
+        reply = _asked(connection, "SCAN", cursor, "MATCH", f"{escaped(prefix)}*{{*}}", "COUNT", _SCANNED)
         if not reply or reply[1]:
             return bool(reply)
         cursor = int(reply[0])
