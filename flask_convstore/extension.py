@@ -18,7 +18,7 @@ from redis.cluster import RedisCluster
 from .app import current, first_look, json_provider, request_end
 from .app.app_conversations import AppConversations
 from .app.bound import BoundStore
-from .app.module_globals import ModuleGlobals
+from .app.module_globals import ModuleGlobals, Replacement
 from .app.namespaces import Namespaces
 from .config import Settings, load_settings, share_keys
 from .domain.types import ANY, CALLER, Lifetime, Owner, Scope
@@ -129,6 +129,7 @@ class ConversationStore(AppConversations):
         states[self.name] = state
         if app not in self._apps:
             self._apps.append(app)
+            app.shell_context_processor(lambda: {self.name: self})  # flask shell
         functions = app.after_request_funcs[None]
         if settings.anonymous_owner and self._write_cookie not in functions:
             functions.insert(1, self._write_cookie)  # runs behind those of the app, and before the changes are written
@@ -148,6 +149,10 @@ class ConversationStore(AppConversations):
         """Find the state of this store in each app that it is registered with, for the fixtures of ``pytest_plugin``."""
         found = {app: app.extensions.get(current.KEY, {}).get(self.name) for app in self._apps}
         return {app: state for app, state in found.items() if state is not None and state.convstore is self}
+
+    def replaced_globals(self) -> list[Replacement]:
+        """Find the assignments in the app's code that put another value in the place of a mapping, for ``doctor``."""
+        return self._globals.replacements()
 
     def _refuse_shared_keys(self, state: AppState, others: dict[str, AppState]) -> None:
         for name, other in others.items():

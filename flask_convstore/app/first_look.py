@@ -8,7 +8,8 @@ look, and no process does:
 - It is a daemon. When the process ends, it is called off before the log is closed.
 - A fork calls it off and waits for it, since a child would inherit its connection, and a lock that it holds. The parent
   looks again behind the fork. A child does not: its first call tells.
-- Apps in testing are not looked at, nor are commands of ``flask`` other than ``flask run``, nor the reloader's parent.
+- Apps in testing are not looked at, nor are those of commands: ours, and of ``flask`` all but ``flask run``, nor the
+  reloader's parent.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ _log = logging.getLogger("flask_convstore")
 
 _PATIENCE = 0.5
 """Most seconds that a fork, or the end of a process, waits for the thread. Only resolving a name takes longer."""
+
+
+OURS = "flask_convstore.cli"
+"""Key in the ``meta`` of a context of click in which a command of ours runs. It tells by itself that a server is away."""
 
 
 class _Looker(Forking):
@@ -127,8 +132,10 @@ def look(state: AppState) -> None:
 
 
 def _is_command() -> bool:
-    """Tell whether this is a command of ``flask`` that serves nothing."""
+    """Tell whether this is a command of ours, or one of ``flask`` that serves nothing."""
     context = click.get_current_context(silent=True)
+    if context and OURS in context.meta:
+        return True
     if context is None or not isinstance(context.find_root().command, FlaskGroup):
         return False
     return context.info_name != "run" or (get_debug_flag() and not is_running_from_reloader())

@@ -7,12 +7,29 @@ another mapping, as after a second call of an app factory, are no matter.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import logging
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ..mapping.mapping import SessionMapping
 
 _log = logging.getLogger("flask_convstore")
+
+
+class Replacement(NamedTuple):
+    """An assignment in code of the app that puts another value in the place of a mapping.
+
+    Attributes:
+        module, line: The place of the assignment.
+        name: The global.
+    """
+
+    module: str
+    line: int
+    name: str
 
 
 class ModuleGlobals:
@@ -45,6 +62,30 @@ class ModuleGlobals:
         while self._new:
             module = self._new.pop()
             self._held += [(module, name) for name, value in list(module.items()) if isinstance(value, SessionMapping)]
+
+    def replacements(self) -> list[Replacement]:
+        """Find, in the code of the modules, the functions that assign a global which holds a mapping. Nothing is run."""
+        return [found for module in list(self.known.values()) for found in _replacements(module)]
+
+
+def _replacements(module: dict[str, Any]) -> Iterator[Replacement]:
+    held = {name for name, value in list(module.items()) if isinstance(value, SessionMapping)}
+    tree: ast.AST = ast.Module([], [])
+    with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError):
+        tree = ast.parse(Path(module["__file__"]).read_bytes())
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            declared = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
+            for line, name in _assigned(function):
+                if name in declared & held:
+                    yield Replacement(str(module.get("__name__", "?")), line, name)
+
+
+def _assigned(function: ast.AST) -> Iterator[tuple[int, str]]:
+    """Give the names that a function assigns, with the lines."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
 
 
 def _tell(module: dict[str, Any], name: str) -> None:

@@ -132,6 +132,11 @@ class AppState(Forking):
             problem=_joined(health.problem, status.problem),
         )
 
+    def hand_over(self) -> None:
+        """Let a thread hand the journal over to the server, if there is one, until nothing waits any more."""
+        if self.journal and self.client is not None:
+            self._replay()
+
     def is_unreachable(self, error: StoreUnavailable) -> None:
         """Tell that the server could not be reached at the start, unless a call has told it already."""
         if not any(watch.is_out for watch in self._watches):

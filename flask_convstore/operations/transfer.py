@@ -90,7 +90,7 @@ def _line(access: Access, session_id: str) -> dict[str, Any] | None:
     """Export one session. None if the session is gone. A damaged session is named, and its damage is logged."""
     try:
         snapshot = whole(access.load(session_id, is_interaction=False))
-        return _exported(snapshot) if snapshot else None
+        return line_of(snapshot) if snapshot else None
     except (CorruptValue, ValueError, TypeError, LookupError) as error:
         _log.error("session %r cannot be exported: %s", session_id, error)
         return {"session_id": session_id, "corrupt": True}
@@ -220,7 +220,7 @@ class _Import:
             session_id = line.get("session_id")
             if line.get("corrupt"):
                 raise InvalidInput("this session was damaged when it was exported. Nothing was written.")
-            return _imported(self._access, line, self._watch)
+            return put_of(self._access, line, self._watch)
         except TooSlow:
             raise
         except ConvstoreError as error:
@@ -310,15 +310,18 @@ def _refused(failed: Failed, more: int) -> ConvstoreError:
     return InvalidInput(f"{error.reason}{others}", f"{place}, {error.path}" if error.path else place)
 
 
-def _exported(snapshot: Snapshot) -> dict[str, Any]:
+def line_of(snapshot: Snapshot, *, is_exact: bool = False) -> dict[str, Any]:
     """Make a line of an export from a session.
+
+    Args:
+        is_exact: Values whose types JSON lacks stay tagged, as they are stored. Else they are plain JSON.
 
     Raises:
         ValueError, TypeError, LookupError: A stored value is damaged.
     """
-    bodies_of(snapshot.elements)
+    bodies = bodies_of(snapshot.elements)
     messages = [message_of(element, seq) for element, seq in zip(snapshot.elements, snapshot.seqs, strict=True)]
-    line = {
+    line: dict[str, Any] = {
         "session_id": snapshot.session_id,
         "created_at_ms": snapshot.shown_created_at_ms,
         "updated_at_ms": snapshot.updated_at_ms,
@@ -331,6 +334,11 @@ def _exported(snapshot: Snapshot) -> dict[str, Any]:
         "next_seq": snapshot.next_seq,
     }
     has_tags = any(map(value_types.has_tags, itertools.chain(snapshot.fields.values(), snapshot.elements)))
+    if has_tags and is_exact:
+        line["data"] = {name: json_text.parse(text) for name, text in snapshot.fields.items()}
+        for message, body in zip(line["messages"], bodies, strict=True):
+            message["body"] = json_text.parse(body)
+        return line
     return json_text.parse(json_text.dump(line)) if has_tags else line
 
 
@@ -347,13 +355,21 @@ def _exported_message(message: Message) -> dict[str, Any]:
     return {"seq": message.seq, "created_at_ms": message.created_at_ms, "body": message.body, **facts}
 
 
-def _imported(access: Access, line: Mapping[str, Any], watch: Watch) -> Put:
-    """Make the command that creates a session from a line of an export, under its own id."""
-    limits = access.limits
+def put_of(access: Access, line: Mapping[str, Any], watch: Watch, *, is_exact: bool = False) -> Put:
+    """Make the command that creates a session from a line of an export, under its own id.
+
+    Args:
+        is_exact: The line is one of ``line_of`` with *is_exact*. It may be that of a value of a mapping.
+
+    Raises:
+        ConvstoreError, ValueError, TypeError, LookupError, AttributeError: This is no line of an export.
+    """
+    limits, encode = access.limits, json_text.write if is_exact else json_text.encode
     check_session_id(line["session_id"])
-    fields = content.fields_to_set(line["data"], limits)
-    elements = tuple(_imported_element(message, limits) for message in watch.reading(line["messages"]))
-    _check_shape(line["shape"], fields, access.limits.history_key, has_messages=bool(elements))
+    fields = _stored_fields(line["data"]) if is_exact else content.fields_to_set(line["data"], limits)
+    elements = tuple(_imported_element(message, limits, encode) for message in watch.reading(line["messages"]))
+    if not (is_exact and line["shape"] == "value"):
+        _check_shape(line["shape"], fields, access.limits.history_key, has_messages=bool(elements))
     usage = Usage(**line["tokens"]) if line.get("tokens") else None
     content.check_facts({"tokens": usage or ()}, "session", limits)
     title, ttl_ms = line.get("title"), line.get("ttl_ms")
@@ -374,6 +390,10 @@ def _imported(access: Access, line: Mapping[str, Any], watch: Watch) -> Put:
         first_seq=first_seq,
         gaps=gaps,
     )
+
+
+def _stored_fields(data: Mapping[str, Any]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, json_text.write(value)) for name, value in data.items())
 
 
 def _do_rise(seqs: list[Any]) -> bool:
@@ -431,7 +451,7 @@ def _check_shape(shape: Any, fields: Iterable[tuple[str, bytes]], first_key: str
         raise is_history_key(str(key))
 
 
-def _imported_element(line: Mapping[str, Any], limits: ContentLimits) -> bytes:
+def _imported_element(line: Mapping[str, Any], limits: ContentLimits, encode: Callable[[Any], bytes]) -> bytes:
     """Make the element of a message from its part of an export."""
     names = ("id", "metadata", "tokens", "edits", "edited_at_ms", "status")  # the status stands last in an envelope
     facts = {name.removesuffix("_ms"): line[name] for name in names if line.get(name) is not None}
@@ -439,7 +459,7 @@ def _imported_element(line: Mapping[str, Any], limits: ContentLimits) -> bytes:
         facts["tokens"] = list(Usage(**facts["tokens"]))
     _check_imported(facts, line["created_at_ms"])
     content.check_facts(facts, "message", limits)
-    element = join_element(line["created_at_ms"], json_text.encode(line["body"]), facts)
+    element = join_element(line["created_at_ms"], encode(line["body"]), facts)
     content.check_element(element, message_of(element, 1), limits)
     return element
 

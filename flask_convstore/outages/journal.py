@@ -143,6 +143,11 @@ class Journal:
         self._learned_by = 0
 
     @property
+    def folder(self) -> Path | None:
+        """The folder. None: it lies in memory."""
+        return self._folder
+
+    @property
     def kind(self) -> str:
         """``journal`` if acknowledged commands survive the process, else ``memory``."""
         return "journal" if self._folder else "memory"

@@ -178,6 +178,19 @@ def test_the_wheel_brings_the_fixtures(wheel: Path, tmp_path: Path) -> None:
     run(python, "-I", "-W", "error", "-m", "pytest", "--basetemp", "data", "test_app.py", cwd=tmp_path)
 
 
+@pytest.mark.slow
+def test_the_wheel_brings_the_commands(wheel: Path, tmp_path: Path) -> None:
+    """Flask finds them by the entry point of the wheel. Without an app they are the package's own."""
+    python = python_with(tmp_path / "environment", str(wheel))
+    (tmp_path / "site_app.py").write_text(
+        "from flask import Flask\nfrom flask_convstore import ConversationStore\n\n"
+        "app = Flask(__name__)\napp.config['CONVSTORE_URL'] = 'memory://'\nConversationStore(app)\n",
+        "utf-8",
+    )
+    run(python, "-I", "-W", "error", "-m", "flask", "--app", "site_app", "convstore", "ls", cwd=tmp_path)
+    run(python, "-I", "-W", "error", "-m", "flask_convstore", "--url", "memory://", "stats", cwd=tmp_path)
+
+
 @pytest.mark.server
 def test_make_demo_installs_what_the_demo_needs(wheel: Path, tmp_path: Path) -> None:
     """The demo's own environment: the extras that the Makefile names are enough to load the chat."""

@@ -1,0 +1,1 @@
+"""Migration of conversations that other code has written into a server."""
