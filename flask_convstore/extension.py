@@ -15,7 +15,7 @@ from flask import Blueprint, Flask, Response, has_request_context
 from flask.signals import request_started
 from redis.cluster import RedisCluster
 
-from .app import current, first_look, json_provider, request_end
+from .app import current, first_look, json_provider, measuring, request_end
 from .app.app_conversations import AppConversations
 from .app.bound import BoundStore
 from .app.module_globals import ModuleGlobals
@@ -97,6 +97,7 @@ class ConversationStore(AppConversations):
             lambda: self._replier,
             self._served,
             lambda: self.health(brief=True),
+            lambda: measuring.page(current.app().extensions[current.KEY].values()),
         )
         self.blueprint: Blueprint = make_blueprint(name, door)
         if app is not None:
@@ -121,6 +122,7 @@ class ConversationStore(AppConversations):
                 [f"this app has a store named {self.name!r} already: give the second one a name and a config_prefix"]
             )
         settings = load_settings(app.config, os.environ, self._config_prefix, endpoints=ENDPOINTS)
+        measuring.check(settings, self._config_prefix)
         state = make_state(self, app, settings, self._client)
         self._refuse_shared_keys(state, states)
         if not states:

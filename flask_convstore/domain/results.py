@@ -154,6 +154,7 @@ class Snapshot(SessionRecord):
         read: The names of the data fields that were asked for, there or not (None: all). Then aliases and shares were not
             read either.
         partial: The store is away, and may have more: this is what the host has written since, and what it remembers.
+        stored_bytes: Size of its messages and its data in the store, read or not (None: the store does not tell).
     """
 
     count: int
@@ -163,6 +164,7 @@ class Snapshot(SessionRecord):
     fallback: str | None = None
     read: tuple[str, ...] | None = None
     partial: bool = False
+    stored_bytes: int | None = field(default=None, compare=False)
 
     @property
     def next_seq(self) -> int:

@@ -39,10 +39,12 @@ class Circuit(Forking):
 
     Attributes:
         refusals: This process's knowledge of what the server refuses.
+        tell: Called when it opens (True), and when it closes (False).
     """
 
     def __init__(self, failures: int, clock: Callable[[], float] = monotonic) -> None:
         self.refusals = Refusals()
+        self.tell: Callable[[bool], None] | None = None
         self._threshold = failures
         self._clock = clock
         self._lock = threading.RLock()  # collecting garbage may end another call in its midst
@@ -87,7 +89,10 @@ class Circuit(Forking):
         """Note that a call got an answer, whatever it says."""
         if self._failures:
             with self._lock:
+                was_open = self.is_open
                 self._failures, self._pause, self._is_trying = 0, _FIRST_PAUSE, False
+            if was_open and self.tell:
+                self.tell(False)
 
     def failed(self) -> None:
         """Note that a call got no answer."""
@@ -98,6 +103,9 @@ class Circuit(Forking):
                 self._next_try = self._clock() + self._pause
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             self._is_trying = False
+            opens = self._failures == self._threshold
+        if opens and self.tell:
+            self.tell(True)
 
     def gave_up(self) -> None:
         """Note that a call ended without telling whether the server answers."""

@@ -18,6 +18,7 @@ from redis import exceptions
 
 from ...domain.clock import monotonic
 from ...domain.deadlines import OPERATION
+from ...domain.trips import TRIPS
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from ..store import UNTOLD_PAUSE
 from . import scripts
@@ -525,6 +526,7 @@ class Calls:
         """
         left = deadline - monotonic()
         connection, is_read = None, False
+        TRIPS.count += 1
         try:
             connection = lent(pool, deadline)
             packed = b"".join(
