@@ -129,6 +129,7 @@ class ConversationStore(AppConversations):
             request_end.install(app)
             json_provider.install(app)
         states[self.name] = state
+        state.tell_where()
         if app not in self._apps:
             self._apps.append(app)
         functions = app.after_request_funcs[None]
@@ -137,6 +138,8 @@ class ConversationStore(AppConversations):
             request_started.connect(self._check_secret_key, app)
         if self._client is None:
             first_look.look(state)
+        if state.client is None:
+            request_started.connect(self._check_memory, app)
 
     def _check_secret_key(self, app: Flask, **_: Any) -> None:
         """Tell at the first request that anonymous owners lack a key. Before that, the app may still set one."""
@@ -145,6 +148,18 @@ class ConversationStore(AppConversations):
             check_secret_key(app)
         except ConfigurationError as error:
             _log.error("%s", error)
+
+    def _check_memory(self, app: Flask, **_: Any) -> None:
+        """Warn at the first request of an app that serves people from memory. Before that, the app may still be a test's."""
+        request_started.disconnect(self._check_memory, app)
+        is_tried_out = app.testing or app.debug or "PYTEST_CURRENT_TEST" in os.environ
+        if not is_tried_out and self._state_in(app).client is None:
+            _log.warning(
+                "the store %r keeps its sessions in the memory of this process: other workers do not see them, and they are "
+                "gone when it ends. Name a server by %s_URL, such as redis://localhost:6379/0.",
+                self.name,
+                self._config_prefix,
+            )
 
     def states(self) -> dict[Flask, AppState]:
         """Find the state of this store in each app that it is registered with, for the fixtures of ``pytest_plugin``."""

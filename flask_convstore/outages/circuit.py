@@ -18,6 +18,7 @@ from ..domain.clock import monotonic
 from ..domain.commands import BeginTurn, Command, RenewTurn
 from ..domain.deadlines import OPERATION
 from ..domain.forks import Forking, watch
+from ..domain.operation_names import operation_of
 from ..domain.results import Receipt
 from ..errors import ConvstoreError, StoreMisconfigured, StoreUnavailable, TooSlow
 from ..stores.store import Store, StoreAround
@@ -167,7 +168,7 @@ class CircuitStore(StoreAround):
         try:
             self._circuit.enter()
         except StoreUnavailable as error:
-            self._watch.failed(error)
+            self._watch.failed(error, operation_of(method, arguments))
             raise
         try:
             with OPERATION.within(self._budget):
@@ -177,7 +178,7 @@ class CircuitStore(StoreAround):
             self._refused(kind_of(method, arguments), error)
             raise
         except StoreUnavailable as error:
-            self._note(error)
+            self._note(error, operation_of(method, arguments))
             if error.is_unexplained and self._is_for_callers:
                 self._explain(kind_of(method, arguments), error)
             raise
@@ -192,7 +193,7 @@ class CircuitStore(StoreAround):
             self._end(kind_of(method, arguments), given)
         return given
 
-    def _note(self, error: StoreUnavailable) -> None:
+    def _note(self, error: StoreUnavailable, operation: str) -> None:
         """Tell the circuit and the watch of a call without an answer."""
         if error.is_down:
             self._circuit.failed()
@@ -200,8 +201,10 @@ class CircuitStore(StoreAround):
             self._circuit.gave_up()
         else:
             self._circuit.answered()
-        if not isinstance(error, TooSlow):  # the server has answered, and there is no outage
-            self._watch.failed(error)
+        if not isinstance(error, TooSlow):
+            self._watch.failed(error, operation)
+        elif self._is_for_callers:  # the server has answered, and there is no outage
+            self._watch.failed_alone(error, operation)
 
     def _end(self, kind: Kind, given: object) -> None:
         """Tell of the end of a refusal, or of an outage."""

@@ -23,13 +23,13 @@ from ..domain.commands import (
     TakeReply,
 )
 from ..domain.forks import Forking, watch
+from ..domain.operation_names import OK, REPEATED, command_name, end_of, operation_of, outcome_of
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.trips import TRIPS
 from ..errors import ConvstoreError, SessionNotFound, TurnInProgress, TurnLost
 from ..stores.store import Store, StoreAround
 from . import metrics
 from .held_turns import HeldTurns
-from .operation_names import OK, REPEATED, command_name, end_of, operation_of, outcome_of
 
 _T = TypeVar("_T")
 

@@ -1,7 +1,8 @@
-"""A store around a store that sends a signal for every write, after it is done."""
+"""A store around a store that sends a signal for every write, after it is done, and logs it at the level DEBUG."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,10 +25,14 @@ from ..domain.commands import (
     Put,
     Write,
 )
-from ..domain.results import Begun, Receipt
+from ..domain.operation_names import command_name
+from ..domain.results import Begun, Receipt, Snapshot
+from ..domain.types import Owner
 from ..errors import ConvstoreError, SessionNotFound
 from ..stores.store import Store, StoreAround
 from .collisions import CollisionLog
+
+_log = logging.getLogger("flask_convstore")
 
 _WHOLE = ("",)
 """The path of a whole session."""
@@ -52,6 +57,20 @@ class ObservedStore(StoreAround):
             self._tell_deleted(command, is_collision=True)
             raise
         return self._told(command, receipt)
+
+    def load(
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
+    ) -> Snapshot | None:
+        snapshot = self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("session %r: %s", session_id, f"loaded, version {snapshot.version}" if snapshot else "not found")
+        return snapshot
 
     def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
         answers = self._store.apply_each(commands)
@@ -85,6 +104,8 @@ class ObservedStore(StoreAround):
         return begun
 
     def _signal(self, command: Write, receipt: Receipt) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("session %r: %s, version %d", command.session_id, _done(command, receipt), receipt.version)
         if isinstance(command, Delete):
             self._send_if_heard(command, signals.session_deleted, receipt=receipt)
             self._tell_deleted(command, is_collision=_had_changed(command, receipt))
@@ -116,6 +137,13 @@ class ObservedStore(StoreAround):
     def _send_if_heard(self, command: Write, signal: NamedSignal, **facts: Any) -> None:
         if signal.receivers:
             self._send(signal, session_id=command.session_id, owner=command.owner, **facts)
+
+
+def _done(command: Write, receipt: Receipt) -> str:
+    """Tell what was done to a session."""
+    if isinstance(command, (Put, Merge)):
+        return "created" if receipt.version == 1 else "saved"
+    return "deleted" if isinstance(command, Delete) else command_name(command, "written")
 
 
 def _had_changed(command: Delete, receipt: Receipt) -> bool:

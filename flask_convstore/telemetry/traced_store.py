@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from ..domain.commands import CommitTurn, FeedReply, MoveConversation, RenewTurn
+from ..domain.operation_names import OK, end_of, operation_of, outcome_of
 from ..domain.results import Begun
 from ..domain.trips import TRIPS
 from ..errors import ConvstoreError, SessionNotFound, StoreError, TurnLost
 from ..stores.store import Store, StoreAround
-from .operation_names import OK, end_of, operation_of, outcome_of
 from .tracing import CONVERSATION, TurnSpans
 
 _T = TypeVar("_T")

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, get_args
 
 from .. import errors
-from ..domain.commands import BeginTurn, Command, CommitTurn, FeedReply, LinkAlias, MoveConversation, TakeReply
+from .commands import BeginTurn, Command, CommitTurn, FeedReply, LinkAlias, MoveConversation, TakeReply
 
 OK = "ok"
 REPEATED = "repeated"
