@@ -142,13 +142,13 @@ class CircuitStore(StoreAround):
         """Do as ``Store.apply_each``. Where no write got an answer, the server has not answered."""
         answers: list[Receipt | ConvstoreError] = []
 
-        def all_of_them() -> None:
+        def apply_each() -> None:
             answers.extend(self._store.apply_each(commands))
             if answers and all(isinstance(answer, _AWAY) for answer in answers):
                 raise answers[0]  # type: ignore[misc]
 
         try:
-            self._call(all_of_them)
+            self._call(apply_each)
         except StoreMisconfigured as error:
             return [copy.copy(error) for _ in commands]
         except StoreUnavailable as error:

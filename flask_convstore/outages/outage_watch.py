@@ -1,7 +1,7 @@
 """Reports of outages: log and signals tell once that a store stops answering, and once that it answers again.
 
 While it does not, the calls that fail are counted, and the log sums them up each minute and in the end. The log also tells
-once that a server refuses us for good, with the cure. Calls that fail while others succeed are told every ten seconds at most.
+once that a server refuses us for good, with the cure. Calls that fail while others succeed are told at most once in 10 s.
 """
 
 from __future__ import annotations

@@ -88,7 +88,10 @@ class ObservedStore(StoreAround):
         is_first = not receipt.repeated or not command.digest or is_ended_turn
         if is_first:
             started_as = receipt.session_id
-            self._signal(replace(command, session_id=started_as) if started_as else command, receipt)
+            told = replace(command, session_id=started_as) if started_as else command
+            if _log.isEnabledFor(logging.DEBUG):
+                _note(told, receipt)
+            self._signal(told, receipt)
         return replace(receipt, repeated=False) if receipt.repeated and is_first else receipt
 
     def _tell_deleted(self, command: Command, *, is_collision: bool) -> None:
@@ -100,12 +103,12 @@ class ObservedStore(StoreAround):
     def begin(self, command: BeginTurn) -> Begun:
         begun = self._store.begin(command)
         if not begun.receipt.repeated or not command.digest:
+            if _log.isEnabledFor(logging.DEBUG):
+                _note(command, begun.receipt)
             self._signal(command, begun.receipt)
         return begun
 
     def _signal(self, command: Write, receipt: Receipt) -> None:
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("session %r: %s, version %d", command.session_id, _done(command, receipt), receipt.version)
         if isinstance(command, Delete):
             self._send_if_heard(command, signals.session_deleted, receipt=receipt)
             self._tell_deleted(command, is_collision=_had_changed(command, receipt))
@@ -139,11 +142,14 @@ class ObservedStore(StoreAround):
             self._send(signal, session_id=command.session_id, owner=command.owner, **facts)
 
 
-def _done(command: Write, receipt: Receipt) -> str:
-    """Tell what was done to a session."""
+def _note(command: Write, receipt: Receipt) -> None:
+    """Log the write of a session."""
+    done = command_name(command, "written")
     if isinstance(command, (Put, Merge)):
-        return "created" if receipt.version == 1 else "saved"
-    return "deleted" if isinstance(command, Delete) else command_name(command, "written")
+        done = "created" if receipt.version == 1 else "saved"
+    elif isinstance(command, Delete):
+        done = "deleted"
+    _log.debug("session %r: %s, version %d", command.session_id, done, receipt.version)
 
 
 def _had_changed(command: Delete, receipt: Receipt) -> bool:
