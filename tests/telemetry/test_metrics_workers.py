@@ -20,29 +20,20 @@ from ..processes import children, wait_for
 from ..servers import Server, free_port
 
 CLIENTS, TURNS = 8, 125
-CONFIG = """
-from prometheus_client import multiprocess
-
-
-def child_exit(server, worker):
-    multiprocess.mark_process_dead(worker.pid)
-"""
-"""The hook that docs/monitoring.md names."""
-
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @contextlib.contextmanager
 def serving(server: Server, kind: str, folder: Path) -> Iterator[tuple[int, int]]:
-    """Serve with two workers of a *kind*. Yield the port and the process id of gunicorn."""
-    port, config, figures = free_port(), folder / "gunicorn.py", folder / "figures"
-    config.write_text(CONFIG, "utf-8")
+    """Serve with two workers of a *kind*, as ``deploy`` has it. Yield the port and the process id of gunicorn."""
+    port, figures = free_port(), folder / "figures"
     figures.mkdir()
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(figures)}
+    (figures / "counter_1.db").write_bytes(b"of an earlier run")
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(figures), "BIND": f"127.0.0.1:{port}", "THREADS": "8"}
     environment |= {"CONVSTORE_URL": server.url, "CONVSTORE_METRICS": "true", "INSTANCE": str(folder / "instance")}
-    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "8", "--log-level", "critical"]
-    command += ["--config", str(config), "--worker-class", kind, "--bind", f"127.0.0.1:{port}"]
-    process = subprocess.Popen([*command, "tests.turn_app:create_app()"], cwd=ROOT, env=environment)
+    command = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "--worker-class", kind]
+    command += ["--log-level", "critical", "tests.turn_app:create_app()"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         wait_for(lambda: process.poll() is not None or _answers(port), "the app does not come up")
         yield port, process.pid
