@@ -26,10 +26,11 @@ from ..domain.forks import Forking, watch
 from ..domain.operation_names import OK, REPEATED, command_name, end_of, operation_of, outcome_of
 from ..domain.results import Begun, Receipt, Snapshot
 from ..domain.trips import TRIPS
-from ..errors import ConvstoreError, SessionNotFound, TurnInProgress, TurnLost
+from ..errors import SessionNotFound, TurnInProgress, TurnLost
 from ..stores.store import Store, StoreAround
 from . import metrics
 from .held_turns import HeldTurns
+from .updates import UPDATES
 
 _T = TypeVar("_T")
 
@@ -61,8 +62,9 @@ class _Portion:
             self._gauge.inc(value - before)
 
     def forget(self) -> None:
-        """Begin anew in a forked process, whose gauge begins anew too."""
+        """Begin anew in a forked process."""
         self._value = 0.0
+        self._gauge.set(0)
 
 
 class Meter(Forking):
@@ -107,21 +109,28 @@ class Meter(Forking):
             found = self._known[key] = metric.labels(self._name, *labels)
         return found
 
-    def count(self, kind: str, outcome: str) -> None:
-        """Count one operation."""
-        self._of(metrics.OPERATIONS, kind, outcome).inc()
-
-    def took(self, kind: str, seconds: float, trips: int) -> None:
-        """Note the time and the round trips of a call."""
+    def note(self, kind: str, asked: Any, given: Any, seconds: float, trips: int) -> None:
+        """Note the answer to a call, or its error, with its time and its round trips."""
         self._of(metrics.SECONDS, kind).observe(seconds)
         if trips:
             self._of(metrics.TRIPS, kind).inc(trips)
+        if kind not in _LISTS or not isinstance(asked, (list, tuple)):
+            self._note_one(kind, asked, given)
+            return
+        answers = given if isinstance(given, list) else [given] * len(asked)
+        for one, answer in zip(asked, answers, strict=False):
+            self._note_one(command_name(one, kind), one, answer)
 
-    def answered(self, kind: str, command: object, given: Any) -> None:
-        """Note the answer to one operation."""
+    def _note_one(self, kind: str, command: object, given: Any) -> None:
+        if isinstance(given, BaseException):
+            self._failed(kind, command, given)
+        else:
+            self._answered(kind, command, given)
+
+    def _answered(self, kind: str, command: object, given: Any) -> None:
         begun = given if isinstance(given, Begun) else None
         receipt = begun.receipt if begun else given
-        self.count(kind, _outcome_of(kind, receipt))
+        self._of(metrics.OPERATIONS, kind, _outcome_of(kind, receipt)).inc()
         fallback = getattr(receipt, "fallback", None)
         if fallback:
             self._of(metrics.FALLBACK, kind, fallback).inc()
@@ -135,9 +144,8 @@ class Meter(Forking):
         else:
             self._went_on(command)
 
-    def failed(self, kind: str, command: object, error: BaseException) -> None:
-        """Note the error of one operation."""
-        self.count(kind, outcome_of(error))
+    def _failed(self, kind: str, command: object, error: BaseException) -> None:
+        self._of(metrics.OPERATIONS, kind, outcome_of(error)).inc()
         if isinstance(command, BeginTurn):
             self._begins_not(command, error)
         elif isinstance(error, (TurnLost, SessionNotFound)) and isinstance(command, _OF_TURNS):
@@ -213,20 +221,20 @@ class Meter(Forking):
 
     def circuit_changed(self, is_open: bool) -> None:
         """Show whether the server is asked."""
-        self._circuit.set(is_open)
+        UPDATES.do(self._circuit.set, is_open)
 
     def followed(self, streams: int, followers: int) -> None:
         """Show how much is streamed and followed here."""
-        self._streams.set(streams)
-        self._followers.set(followers)
+        UPDATES.do(self._streams.set, streams)
+        UPDATES.do(self._followers.set, followers)
 
     def lost_changes(self) -> None:
         """Count changes that were lost."""
-        self._of(metrics.CHANGES_LOST).inc()
+        UPDATES.do(lambda: self._of(metrics.CHANGES_LOST).inc())
 
     def refresh(self) -> None:
         """Forget turns whose leases have ended."""
-        self._show()
+        UPDATES.do(self._show)
 
 
 def _size_of(snapshot: Snapshot) -> int | None:
@@ -268,27 +276,13 @@ class MeteredStore(StoreAround):
         self._meter = meter
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-        meter, kind = self._meter, operation_of(method, arguments)
-        asked = arguments[0] if arguments else None
-        trips, began = TRIPS.count, meter.clock()
+        meter, trips = self._meter, TRIPS.count
+        kind, asked = operation_of(method, arguments), arguments[0] if arguments else None
+        began = meter.clock()
         try:
             given = method(*arguments, **options)
         except BaseException as error:
-            meter.took(kind, meter.clock() - began, TRIPS.count - trips)
-            for one in asked if kind in _LISTS and isinstance(asked, (list, tuple)) else (asked,):
-                meter.failed(command_name(one, kind), one, error)
+            UPDATES.do(meter.note, kind, asked, error, meter.clock() - began, TRIPS.count - trips)
             raise
-        meter.took(kind, meter.clock() - began, TRIPS.count - trips)
-        if kind in _LISTS and isinstance(given, list) and isinstance(asked, (list, tuple)):
-            self._each(kind, asked, given)
-        else:
-            meter.answered(kind, asked, given)
+        UPDATES.do(meter.note, kind, asked, given, meter.clock() - began, TRIPS.count - trips)
         return given
-
-    def _each(self, kind: str, asked: Sequence[Any], answers: Sequence[Any]) -> None:
-        for one, answer in zip(asked, answers, strict=True):
-            name = command_name(one, kind)
-            if isinstance(answer, ConvstoreError):
-                self._meter.failed(name, one, answer)
-            else:
-                self._meter.answered(name, one, answer)

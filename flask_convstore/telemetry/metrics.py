@@ -17,6 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from .updates import UPDATES
+
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of prometheus-client: the folder of several processes."""
 
@@ -121,8 +123,9 @@ class _Page:
 
     def _of_processes(self) -> Iterator[Metric]:
         if MULTIPROCESS not in os.environ:
-            for metric in OF_PROCESSES:
-                yield from metric.collect()
+            own: list[Metric] = []
+            UPDATES.do(lambda: own.extend(found for metric in OF_PROCESSES for found in metric.collect()))
+            yield from own
             return
         files = MultiProcessCollector(CollectorRegistry())  # type: ignore[no-untyped-call]
         found: Iterable[Metric] = files.collect()  # type: ignore[no-untyped-call]

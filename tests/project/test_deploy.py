@@ -1,4 +1,4 @@
-"""What ``deploy/`` has for those who run an app: real tools accept it, and what it names exists.
+"""The files of ``deploy/``, for those who run an app: real tools accept them, and what they name exists.
 
 promtool comes with Debian's package prometheus. Without it, or without systemd, its tests are skipped.
 """

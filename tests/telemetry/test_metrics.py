@@ -18,6 +18,7 @@ from flask_convstore.app import measuring
 from flask_convstore.telemetry import metrics
 from flask_convstore.telemetry.held_turns import HeldTurns
 from flask_convstore.telemetry.observed_store import ObservedStore
+from flask_convstore.telemetry.updates import Updates
 
 from ..processes import wait_for
 from ..servers import free_port
@@ -313,3 +314,24 @@ def test_a_turn_whose_end_nobody_writes_is_forgotten_with_its_lease() -> None:
     assert (held.get("a"), held.get("b"), len(held)) == (None, "second", 1)
     held.in_child()
     assert len(held) == 0
+
+
+def test_an_update_in_the_midst_of_another_comes_behind_it() -> None:
+    """Garbage that is collected there may end a turn. prometheus-client's lock would wait for its own thread."""
+    updates = Updates()
+    done: list[str] = []
+
+    def outer() -> None:
+        updates.do(done.append, "inner")
+        done.append("outer")
+
+    updates.do(outer)
+    assert done == ["outer", "inner"]
+
+    def fails() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        updates.do(fails)
+    updates.do(done.append, "next")
+    assert done == ["outer", "inner", "next"]
