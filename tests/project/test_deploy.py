@@ -54,6 +54,12 @@ def test_the_alerts_tell_of_faults_and_of_nothing_else() -> None:
     run("promtool", "test", "rules", "alerts_test.yml", cwd=ALERTS.parent)
 
 
+def test_the_page_of_the_docs_has_every_alert() -> None:
+    page = (DEPLOY.parent / "docs" / "operations.md").read_text("utf-8")
+    alerts = re.findall(r"- alert: (\w+)", ALERTS.read_text("utf-8"))
+    assert set(re.findall(r"^\| `(Convstore\w+)`", page, re.MULTILINE)) == set(alerts)
+
+
 def test_promtool_accepts_what_the_dashboard_asks(tmp_path: Path) -> None:
     rules = [{"record": f"of:dashboard:{number}", "expr": one} for number, one in enumerate(expressions())]
     assert len(rules) > 30

@@ -17,7 +17,8 @@ from flask_convstore.operations.replies import Exchange, TurnEnded
 from flask_convstore.outages import outage_watch
 from flask_convstore.outages.outage_watch import OutageWatch
 
-from ..service import Service, in_memory
+from ..servers import free_port
+from ..service import Service, in_memory, problem
 
 DOWN = StoreUnavailable("it is gone", written=False, is_down=True)
 LATE = StoreUnavailable("no time is left", written=False, is_down=None)
@@ -170,3 +171,15 @@ def test_outcomes_are_words_of_the_code() -> None:
 def test_the_end_of_a_turn_has_a_name(elements: tuple[bytes, ...], status: Any, end: str) -> None:
     assert end_of(CommitTurn(session_id="s", owner=None, turn="t", elements=elements, status=status)) == end
     assert end_of(MoveConversation(session_id="s", owner=None, turn="t", moved_to="u")) == "moved"
+
+
+def test_the_requests_of_an_outage_are_not_logged_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(f"redis://127.0.0.1:{free_port()}/0", RETRIES=0, FALLBACK="none")
+    for _ in range(3):
+        problem(service.client.get("/sessions/a"), 503, "unavailable")
+    problem(service.client.delete("/sessions/a"), 503, "unavailable")
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert [text.split(":")[0] for text in errors] == [
+        "GET convstore.get_session",
+        "DELETE convstore.delete_session",
+    ]
