@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -62,9 +63,10 @@ class _Portion:
             self._gauge.inc(value - before)
 
     def forget(self) -> None:
-        """Begin anew in a forked process."""
+        """Begin anew in a forked process. Where each process has its own file, its gauge does so by itself."""
         self._value = 0.0
-        self._gauge.set(0)
+        if metrics.MULTIPROCESS not in os.environ:
+            self._gauge.set(0)
 
 
 class Meter(Forking):
@@ -81,7 +83,7 @@ class Meter(Forking):
         self._held: HeldTurns[float] = HeldTurns(clock)
         self._waiting: HeldTurns[float] = HeldTurns(clock)
         self._large: OrderedDict[str, None] = OrderedDict()
-        self._known: dict[tuple[str, ...], Any] = {}
+        self._known: dict[tuple[Any, ...], Any] = {}
         gauges = (metrics.TURNS, metrics.WAITING, metrics.STREAMS, metrics.FOLLOWERS, metrics.CIRCUIT)
         self._turns, self._waiters, self._streams, self._followers, self._circuit = (
             _Portion(gauge.labels(name)) for gauge in gauges
@@ -103,7 +105,7 @@ class Meter(Forking):
 
     def _of(self, metric: Any, *labels: str) -> Any:
         """Find the child of a metric with these labels behind the store's."""
-        key = (metric._name, *labels)
+        key = (metric, *labels)
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = metric.labels(self._name, *labels)

@@ -15,10 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flask_convstore import ConfigurationError, ConversationStore, StoreUnavailable, TurnLost
 from flask_convstore.app import measuring
+from flask_convstore.domain.repeats import Repeats
 from flask_convstore.telemetry import metrics
 from flask_convstore.telemetry.held_turns import HeldTurns
 from flask_convstore.telemetry.observed_store import ObservedStore
-from flask_convstore.telemetry.updates import Updates
+from flask_convstore.telemetry.updates import UPDATES, Updates
 
 from ..processes import wait_for
 from ..servers import free_port
@@ -328,10 +329,19 @@ def test_an_update_in_the_midst_of_another_comes_behind_it() -> None:
     updates.do(outer)
     assert done == ["outer", "inner"]
 
-    def fails() -> None:
-        raise ValueError
 
-    with pytest.raises(ValueError):
-        updates.do(fails)
-    updates.do(done.append, "next")
-    assert done == ["outer", "inner", "next"]
+def test_an_update_that_fails_fails_no_operation(
+    metered: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of the metrics may be full. The write is done, and has its answer."""
+    meter = metered.app.extensions["convstore"]["convstore"].backend.store._meter
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(UPDATES, "_told", Repeats())
+    monkeypatch.setattr(meter, "_show", full)
+    metered.say(metered.start())
+    [error] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert error.getMessage().startswith("a metric was not updated")
+    assert error.exc_info
