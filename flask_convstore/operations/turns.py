@@ -441,15 +441,26 @@ class Turn:
             self._fail()
             raise
         if self._access.backend.inside_turn:
+            self.go_inside()
+        return self
+
+    def go_inside(self) -> None:
+        """Let the running code be inside of the turn, such as for its spans."""
+        if self._access.backend.inside_turn:
             self._inside = self._access.backend.inside_turn(self.attempt)
             self._inside.__enter__()
-        return self
+
+    def go_outside(self) -> None:
+        """Let the running code, which has gone inside, be outside again."""
+        inside, self._inside = self._inside, None
+        if inside:
+            inside.__exit__(None, None, None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._inside:
-            self._inside.__exit__(None, None, None)
+            self.go_outside()
         if self._producer:
             return  # it ends the turn
         if self._renewer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,6 +90,27 @@ def test_the_chunks_of_a_streamed_reply_are_made_inside(traced: Service, spans: 
     wait_for(lambda: "turn" in [span.name for span in spans.get_finished_spans()], "the turn does not end")
     turn, _, _ = ids(named(spans, "turn"))
     assert ids(named(spans, "the model"))[1] == ids(named(spans, "commit_turn"))[1] == turn
+
+
+def test_an_awaited_turn_is_a_span_too(
+    traced: Service, spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of its steps has a thread of its own, with a context of its own."""
+    session_id, store = traced.start(), traced.convstore.on(traced.app)
+
+    async def talk() -> None:
+        async with store.aio.turn(session_id, "hi") as turn:
+            with trace.get_tracer("app").start_as_current_span("the model"):
+                await asyncio.sleep(0)
+            await turn.reply("yes")
+        with trace.get_tracer("app").start_as_current_span("afterwards"):
+            pass
+
+    asyncio.run(talk())
+    turn, _, _ = ids(named(spans, "turn"))
+    assert ids(named(spans, "the model"))[1] == ids(named(spans, "commit_turn"))[1] == turn
+    assert ids(named(spans, "afterwards"))[1] is None
+    assert not caplog.records, "a context was left that was not entered"
 
 
 def test_a_lost_turn_ends_its_span(traced: Service, spans: InMemorySpanExporter) -> None:
