@@ -146,6 +146,11 @@ class AppState(Forking):
             problem=_joined(health.problem, status.problem),
         )
 
+    def is_unreachable(self, error: StoreUnavailable) -> None:
+        """Tell that the server could not be reached at the start, unless a call has told it already."""
+        if not any(watch.is_out for watch in self._watches):
+            self._watches[0].failed(error, "first_look")
+
     def tell_where(self) -> None:
         """Log where the sessions are, without a password."""
         is_here = self.client is None
@@ -157,11 +162,6 @@ class AppState(Forking):
         }
         text = "the store %(convstore_store)r is at %(convstore_target)s, with the durability %(convstore_durability)s"
         _log.info(f"{text} and the fallback %(convstore_fallback)s", facts, extra=facts)
-
-    def is_unreachable(self, error: StoreUnavailable) -> None:
-        """Tell that the server could not be reached at the start, unless a call has told it already."""
-        if not any(watch.is_out for watch in self._watches):
-            self._watches[0].failed(error, "first_look")
 
     def _can_start(self) -> bool:
         return self.journal is not None and self.journal.is_usable()

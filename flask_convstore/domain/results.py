@@ -161,10 +161,10 @@ class Snapshot(SessionRecord):
     head: list[bytes] = field(default_factory=list)
     key: str = ""
     history_key: str = ""
+    stored_bytes: int | None = field(default=None, compare=False)
     fallback: str | None = None
     read: tuple[str, ...] | None = None
     partial: bool = False
-    stored_bytes: int | None = field(default=None, compare=False)
 
     @property
     def next_seq(self) -> int:
