@@ -228,6 +228,13 @@ class Settings:
         (),
         "Other origins whose pages may change sessions, as browsers name them: `https://app.example`. `*` trusts all.",
     )
+    metrics: bool = _setting(
+        False, "Count and time every operation for Prometheus, and serve `/metrics`. Needs the extra `[metrics]`."
+    )
+    tracing: bool = _setting(
+        False,
+        "Make spans of OpenTelemetry, which name the ids of sessions. Needs the extra `[tracing]`, and a provider.",
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", as_redis(self.url))

@@ -15,7 +15,7 @@ from flask import Blueprint, Flask, Response, has_request_context
 from flask.signals import request_started
 from redis.cluster import RedisCluster
 
-from .app import current, first_look, json_provider, request_end
+from .app import current, first_look, json_provider, measuring, request_end
 from .app.app_conversations import AppConversations
 from .app.bound import BoundStore
 from .app.module_globals import ModuleGlobals, Replacement
@@ -97,6 +97,7 @@ class ConversationStore(AppConversations):
             lambda: self._replier,
             self._served,
             lambda: self.health(brief=True),
+            lambda: measuring.page(current.app().extensions[current.KEY].values()),
         )
         self.blueprint: Blueprint = make_blueprint(name, door)
         if app is not None:
@@ -121,12 +122,14 @@ class ConversationStore(AppConversations):
                 [f"this app has a store named {self.name!r} already: give the second one a name and a config_prefix"]
             )
         settings = load_settings(app.config, os.environ, self._config_prefix, endpoints=ENDPOINTS)
+        measuring.check(settings, self._config_prefix)
         state = make_state(self, app, settings, self._client)
         self._refuse_shared_keys(state, states)
         if not states:
             request_end.install(app)
             json_provider.install(app)
         states[self.name] = state
+        state.tell_where()
         if app not in self._apps:
             self._apps.append(app)
             app.shell_context_processor(lambda: {self.name: self})  # flask shell
@@ -136,6 +139,8 @@ class ConversationStore(AppConversations):
             request_started.connect(self._check_secret_key, app)
         if self._client is None:
             first_look.look(state)
+        if state.client is None:
+            request_started.connect(self._check_memory, app)
 
     def _check_secret_key(self, app: Flask, **_: Any) -> None:
         """Tell at the first request that anonymous owners lack a key. Before that, the app may still set one."""
@@ -144,6 +149,18 @@ class ConversationStore(AppConversations):
             check_secret_key(app)
         except ConfigurationError as error:
             _log.error("%s", error)
+
+    def _check_memory(self, app: Flask, **_: Any) -> None:
+        """Warn at the first request of an app that serves people from memory. Before that, the app may still be a test's."""
+        request_started.disconnect(self._check_memory, app)
+        is_tried_out = app.testing or app.debug or "PYTEST_CURRENT_TEST" in os.environ
+        if not is_tried_out and self._state_in(app).client is None:
+            _log.warning(
+                "the store %r keeps its sessions in the memory of this process: other workers do not see them, and they are "
+                "gone when it ends. Name a server by %s_URL, such as redis://localhost:6379/0.",
+                self.name,
+                self._config_prefix,
+            )
 
     def states(self) -> dict[Flask, AppState]:
         """Find the state of this store in each app that it is registered with, for the fixtures of ``pytest_plugin``."""

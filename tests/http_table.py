@@ -19,6 +19,7 @@ def table() -> str:
         "CLIENT_USAGE": True,
         "ANONYMOUS_OWNER": True,
         "MAX_TURNS_PER_MINUTE": 1,
+        "METRICS": True,
     }
     service = Service("memory://", **settings)
     service.app.secret_key = "of no use"

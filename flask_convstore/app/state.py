@@ -41,6 +41,7 @@ from ..stores.store import Store
 from ..telemetry.observed_store import ObservedStore
 from ..urls import masked
 from .current import CurrentUnit, in_context
+from .measuring import Measuring
 
 _log = logging.getLogger("flask_convstore")
 
@@ -62,6 +63,7 @@ class AppState(Forking):
         journal: The journal of writes while the server is away. None: there is none.
         backend: Settings and store of the sessions.
         backends: Settings and store of each namespace that is in use. "" names the sessions.
+        measuring: Metrics and traces.
     """
 
     convstore: Any
@@ -72,6 +74,7 @@ class AppState(Forking):
     circuit: Circuit
     journal: Journal | None = None
     backends: dict[str, Backend] = field(default_factory=dict)
+    measuring: Measuring = field(init=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _replayer: Replayer | None = field(default=None, repr=False)
     _parts: dict[str, Replayed] = field(default_factory=dict, repr=False)
@@ -79,6 +82,9 @@ class AppState(Forking):
     backend: Backend = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        is_of_url = self.client is None or self.server == masked(self.settings.url)
+        self.measuring = Measuring(self.settings, self.convstore.name, self.settings.url if is_of_url else "")
+        self.measuring.watch(self.app, self.convstore, self.circuit)
         self.backend = self.backend_of("")
         watch(self)
 
@@ -92,8 +98,16 @@ class AppState(Forking):
             with self._lock:
                 if namespace not in self.backends:
                     settings = replace(self.settings, **changed)
-                    store, name = self._store(settings, namespace), self._name_of(namespace)
-                    self.backends[namespace] = Backend(settings, store, self.server, CurrentUnit(), name, in_context)
+                    store = self.measuring.around(self._store(settings, namespace))
+                    self.backends[namespace] = Backend(
+                        settings,
+                        store,
+                        self.server,
+                        CurrentUnit(),
+                        self._name_of(namespace),
+                        in_context,
+                        self.measuring.inside_turn,
+                    )
                 backend = self.backends[namespace]
         return backend
 
@@ -140,7 +154,19 @@ class AppState(Forking):
     def is_unreachable(self, error: StoreUnavailable) -> None:
         """Tell that the server could not be reached at the start, unless a call has told it already."""
         if not any(watch.is_out for watch in self._watches):
-            self._watches[0].failed(error)
+            self._watches[0].failed(error, "first_look")
+
+    def tell_where(self) -> None:
+        """Log where the sessions are, without a password."""
+        is_here = self.client is None
+        facts = {
+            "convstore_store": self.convstore.name,
+            "convstore_target": "memory://" if is_here else self.server,
+            "convstore_fallback": self.settings.fallback if self.journal else "none",
+            "convstore_durability": "memory" if is_here else self.settings.durability,
+        }
+        text = "the store %(convstore_store)r is at %(convstore_target)s, with the durability %(convstore_durability)s"
+        _log.info(f"{text} and the fallback %(convstore_fallback)s", facts, extra=facts)
 
     def _can_start(self) -> bool:
         return self.journal is not None and self.journal.is_usable()

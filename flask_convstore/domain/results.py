@@ -154,12 +154,14 @@ class Snapshot(SessionRecord):
         read: The names of the data fields that were asked for, there or not (None: all). Then aliases and shares were not
             read either.
         partial: The store is away, and may have more: this is what the host has written since, and what it remembers.
+        stored_bytes: Size of its messages and its data in the store, read or not (None: the store does not tell).
     """
 
     count: int
     head: list[bytes] = field(default_factory=list)
     key: str = ""
     history_key: str = ""
+    stored_bytes: int | None = field(default=None, compare=False)
     fallback: str | None = None
     read: tuple[str, ...] | None = None
     partial: bool = False

@@ -20,7 +20,7 @@ from .anonymous_owner import check_secret_key
 from .cross_site import check_site
 from .door import Door
 from .problems import UNCACHED, problem
-from .routes import CONVERTERS, ROUTES, Route
+from .routes import CONVERTERS, ROUTES, Route, is_served
 
 
 def make_blueprint(name: str, door: Door) -> Blueprint:
@@ -84,8 +84,7 @@ def _served(route: Route, view: Callable[..., Response], door: Door) -> Callable
 
     def serve(**path: Any) -> Response:
         access = door.access(owner)
-        routes = access.settings.routes
-        if routes is not True and not (routes and route.endpoint in routes):
+        if not is_served(route.endpoint, access.settings):
             abort(404)
         return view(door, access, **{name: path[name] for name in names})  # others belong to the host's prefix
 

@@ -38,6 +38,7 @@ class Door(NamedTuple):
         replier: Gives the handler of messages, if the app has one.
         served: Tells what the app serves, by the name that the blueprint is registered with.
         health: Asks the store how it is.
+        metrics: Makes the page of metrics, and names its media type.
     """
 
     settings: Callable[[], Settings]
@@ -45,3 +46,4 @@ class Door(NamedTuple):
     replier: Callable[[], Replier | None]
     served: Callable[[str], Served]
     health: Callable[[], Health]
+    metrics: Callable[[], tuple[bytes, str]]

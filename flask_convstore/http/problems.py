@@ -10,9 +10,10 @@ import logging
 import math
 from typing import Annotated, Any, NamedTuple, NotRequired, TypedDict
 
-from flask import Response, request
+from flask import Response, current_app, request
 
 from ..domain import json_text
+from ..domain.repeats import Repeats
 from ..errors import (
     ConfigurationError,
     ConflictError,
@@ -262,8 +263,23 @@ def problem(error: ConvstoreError) -> Response:
     """
     body, retry_after = problem_json(error, if_match=bool(request.headers.get("If-Match")))
     if body["status"] >= 500:
-        _log.error("%s %s: %s", request.method, request.endpoint, error)
+        _tell(error)
     return response_of(body, retry_after)
+
+
+def _tell(error: ConvstoreError) -> None:
+    """Log an error. Those of an outage repeat: of each route one in ten seconds is told, and the others are counted."""
+    left_out: int | None = 0
+    if isinstance(error, (StoreUnavailable, StoreMisconfigured)):
+        told: Repeats = current_app.extensions.setdefault(_TOLD, Repeats())
+        left_out = told.left_out((request.endpoint, type(error)))
+    if left_out is not None:
+        more = f" {left_out} more were not logged." if left_out else ""
+        _log.error("%s %s: %s%s", request.method, request.endpoint, error, more)
+
+
+_TOLD = "convstore.problems"
+"""Key of the errors that an app has logged of late, in ``app.extensions``."""
 
 
 def response_of(body: dict[str, Any], retry_after: int | None) -> Response:

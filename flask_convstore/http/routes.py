@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from werkzeug.routing import BaseConverter
 
+from ..config import Settings
 from ..domain.validation import END_OF_ROUTE
 from ..errors import (
     ConflictError,
@@ -146,6 +147,7 @@ ROUTES = (
         headers=(IF_NONE_MATCH,),
         is_for_service=True,
     ),
+    Route("metrics", "GET", "/metrics", answers={200: "Metrics"}, is_for_service=True),
     Route(
         "script",
         "GET",
@@ -294,6 +296,15 @@ ROUTES = (
 
 ENDPOINTS = tuple(route.endpoint for route in ROUTES)
 """Names that ``CONVSTORE_ROUTES`` may hold."""
+
+
+def is_served(endpoint: str, settings: Settings) -> bool:
+    """Tell whether the settings let the blueprint serve an endpoint."""
+    if endpoint == "metrics" and not settings.metrics:
+        return False
+    routes = settings.routes
+    return routes if isinstance(routes, bool) else endpoint in routes
+
 
 _BESIDE = tuple(route.rule[1:] for route in ROUTES if re.fullmatch("/[a-z.]+", route.rule))
 """Words in the place of a session's id, such as ``health``, which no session may have."""

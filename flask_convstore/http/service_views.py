@@ -1,4 +1,4 @@
-"""Views of the service itself: health, and the routes as an OpenAPI document."""
+"""Views of the service itself: health, metrics, the routes as an OpenAPI document, and the browser's half."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def openapi(door: Door, access: Access) -> Response:
     response.set_etag(etag)
     response.make_conditional(request)
     return response
+
+
+def metrics(door: Door, access: Access) -> Response:
+    """Show the metrics of all workers, for Prometheus."""
+    page, content_type = door.metrics()
+    return Response(page, 200, content_type=content_type)
 
 
 def script(door: Door, access: Access) -> Response:

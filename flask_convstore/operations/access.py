@@ -51,6 +51,10 @@ def copied_context(run: Callable[[], None]) -> Callable[[], None]:
     return functools.partial(copy_context().run, run)
 
 
+InsideTurn = Callable[[str], contextlib.AbstractContextManager[object]]
+"""Function from the attempt that has a turn to a block inside of the turn, such as one in which its span is current."""
+
+
 class UnitOfWork(Protocol):
     """The part of the running unit of work that operations use."""
 
@@ -112,6 +116,7 @@ class Backend:
         unit_of_work: The loaded values, which each write brings up to date.
         name: Name of the store or mapping, for the log.
         around: Gives a function that a thread runs the context of the running code.
+        inside_turn: What a turn's handler runs in (None: nothing).
     """
 
     settings: Settings
@@ -120,6 +125,7 @@ class Backend:
     unit_of_work: UnitOfWork = field(default_factory=NothingLoaded)
     name: str = "a store"
     around: Around = copied_context
+    inside_turn: InsideTurn | None = None
 
     @cached_property
     def origin(self) -> str:

@@ -157,18 +157,21 @@ class AwaitableTurn:
             if not self._is_decided.acquire(blocking=False):
                 await self.__aexit__(None, asyncio.CancelledError(), None)
             raise
+        self._turn.go_inside()
         return self
 
     def _enter(self, given_up: threading.Event) -> None:
         """Begin the turn. Give it back if nobody waits for it any more."""
         GIVEN_UP.set(given_up)  # in the context of this thread
         self._turn = self._begin().__enter__()
+        self._turn.go_outside()  # of this thread's context
         if not self._is_decided.acquire(blocking=False):
             self._turn.__exit__(None, asyncio.CancelledError(), None)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._turn.go_outside()
         end = partial(self._turn.__exit__, kind, error, trace)
         if isinstance(error, GeneratorExit):  # a task is closed whose loop is gone, and nothing can be awaited
             threading.Thread(target=end).start()

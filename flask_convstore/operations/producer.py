@@ -7,6 +7,7 @@ step. A reader that goes does not stop it.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import inspect
 import logging
 import math
@@ -130,7 +131,7 @@ class Producer:
         """
         self._put(encoded("head", content_of(self._turn.head())))
         self._feeder.add(self._feed)
-        run = self._access.backend.around(lambda: self._run(make))
+        run = self._access.backend.around(lambda: self._run_inside(make))
         _in_progress.add(self)
         threading.Thread(target=run, name="convstore-producer", daemon=True).start()
 
@@ -141,6 +142,11 @@ class Producer:
     def note_added(self, elements: Iterable[bytes]) -> None:
         """Keep messages that stand before the reply, in case that another one has to end the turn."""
         self._put(encoded("added", [element.decode() for element in elements]))
+
+    def _run_inside(self, make: Callable[[], Any]) -> None:
+        inside = self._access.backend.inside_turn
+        with inside(self._turn.attempt) if inside else contextlib.nullcontext():
+            self._run(make)
 
     def _run(self, make: Callable[[], Any]) -> None:
         try:

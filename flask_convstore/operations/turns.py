@@ -13,6 +13,7 @@ import logging
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
@@ -118,6 +119,7 @@ class Turn:
         """The end whose answer never came. It may be stored."""
         self._producer: Producer | None = None
         self._renewer: Renewer | None = None
+        self._inside: AbstractContextManager[object] | None = None
         self.session_id = command.session_id
         self.token = command.token
 
@@ -438,11 +440,27 @@ class Turn:
         except BaseException:
             self._fail()
             raise
+        if self._access.backend.inside_turn:
+            self.go_inside()
         return self
+
+    def go_inside(self) -> None:
+        """Let the running code be inside of the turn, such as for its spans."""
+        if self._access.backend.inside_turn:
+            self._inside = self._access.backend.inside_turn(self.attempt)
+            self._inside.__enter__()
+
+    def go_outside(self) -> None:
+        """Let the running code, which has gone inside, be outside again."""
+        inside, self._inside = self._inside, None
+        if inside:
+            inside.__exit__(None, None, None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._inside:
+            self.go_outside()
         if self._producer:
             return  # it ends the turn
         if self._renewer:

@@ -18,6 +18,7 @@ from ..domain.clock import monotonic
 from ..domain.commands import BeginTurn, Command, RenewTurn
 from ..domain.deadlines import OPERATION
 from ..domain.forks import Forking, watch
+from ..domain.operation_names import operation_of
 from ..domain.results import Receipt
 from ..errors import ConvstoreError, StoreMisconfigured, StoreUnavailable, TooSlow
 from ..stores.store import Store, StoreAround
@@ -39,10 +40,12 @@ class Circuit(Forking):
 
     Attributes:
         refusals: This process's knowledge of what the server refuses.
+        tell: Called when it opens (True), and when it closes (False).
     """
 
     def __init__(self, failures: int, clock: Callable[[], float] = monotonic) -> None:
         self.refusals = Refusals()
+        self.tell: Callable[[bool], None] | None = None
         self._threshold = failures
         self._clock = clock
         self._lock = threading.RLock()  # collecting garbage may end another call in its midst
@@ -87,7 +90,10 @@ class Circuit(Forking):
         """Note that a call got an answer, whatever it says."""
         if self._failures:
             with self._lock:
+                was_open = self.is_open
                 self._failures, self._pause, self._is_trying = 0, _FIRST_PAUSE, False
+            if was_open and self.tell:
+                self.tell(False)
 
     def failed(self) -> None:
         """Note that a call got no answer."""
@@ -98,6 +104,9 @@ class Circuit(Forking):
                 self._next_try = self._clock() + self._pause
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             self._is_trying = False
+            opens = self._failures == self._threshold
+        if opens and self.tell:
+            self.tell(True)
 
     def gave_up(self) -> None:
         """Note that a call ended without telling whether the server answers."""
@@ -133,13 +142,13 @@ class CircuitStore(StoreAround):
         """Do as ``Store.apply_each``. Where no write got an answer, the server has not answered."""
         answers: list[Receipt | ConvstoreError] = []
 
-        def all_of_them() -> None:
+        def apply_each() -> None:
             answers.extend(self._store.apply_each(commands))
             if answers and all(isinstance(answer, _AWAY) for answer in answers):
                 raise answers[0]  # type: ignore[misc]
 
         try:
-            self._call(all_of_them)
+            self._call(apply_each)
         except StoreMisconfigured as error:
             return [copy.copy(error) for _ in commands]
         except StoreUnavailable as error:
@@ -159,7 +168,7 @@ class CircuitStore(StoreAround):
         try:
             self._circuit.enter()
         except StoreUnavailable as error:
-            self._watch.failed(error)
+            self._watch.failed(error, operation_of(method, arguments))
             raise
         try:
             with OPERATION.within(self._budget):
@@ -169,7 +178,7 @@ class CircuitStore(StoreAround):
             self._refused(kind_of(method, arguments), error)
             raise
         except StoreUnavailable as error:
-            self._note(error)
+            self._note(error, operation_of(method, arguments))
             if error.is_unexplained and self._is_for_callers:
                 self._explain(kind_of(method, arguments), error)
             raise
@@ -184,7 +193,7 @@ class CircuitStore(StoreAround):
             self._end(kind_of(method, arguments), given)
         return given
 
-    def _note(self, error: StoreUnavailable) -> None:
+    def _note(self, error: StoreUnavailable, operation: str) -> None:
         """Tell the circuit and the watch of a call without an answer."""
         if error.is_down:
             self._circuit.failed()
@@ -192,8 +201,10 @@ class CircuitStore(StoreAround):
             self._circuit.gave_up()
         else:
             self._circuit.answered()
-        if not isinstance(error, TooSlow):  # the server has answered, and there is no outage
-            self._watch.failed(error)
+        if not isinstance(error, TooSlow):
+            self._watch.failed(error, operation)
+        elif self._is_for_callers:  # the server has answered, and there is no outage
+            self._watch.failed_alone(error, operation)
 
     def _end(self, kind: Kind, given: object) -> None:
         """Tell of the end of a refusal, or of an outage."""

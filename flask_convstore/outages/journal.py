@@ -50,6 +50,10 @@ _SELECT = (
 _STARTS_MS = TOMBSTONE_MS
 """Time for which the token of a start leads to its session. A store knows a token as long after its session's end."""
 
+_SIZE = (
+    "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
+
 _GLANCE_SECONDS = 0.5
 """Time to wait for a look at the journal that only tells of its state."""
 
@@ -113,6 +117,7 @@ class Status(NamedTuple):
         dropped: Commands that were not replayed, because their session had been deleted or had expired meanwhile.
         aside: Commands that could not be replayed, or not wholly, and are kept for an operator to look at.
         problem: Problem of the journal itself, or of another one of this store (None: there is none).
+        size_bytes: Size of all that it holds.
     """
 
     pending: int = 0
@@ -120,6 +125,7 @@ class Status(NamedTuple):
     dropped: int = 0
     aside: int = 0
     problem: str | None = None
+    size_bytes: int = 0
 
 
 class Journal:
@@ -436,7 +442,8 @@ class Journal:
             pending, oldest = connection.execute("SELECT count(*), min(at_ms) FROM commands").fetchone()
             (aside,) = connection.execute("SELECT count(*) FROM aside").fetchone()
             dropped = connection.execute("SELECT value FROM about WHERE name = 'dropped'").fetchone()
-            return Status(pending, oldest, dropped[0] if dropped else 0, aside, self._file.problem)
+            (size,) = connection.execute(_SIZE).fetchone()
+            return Status(pending, oldest, dropped[0] if dropped else 0, aside, self._file.problem, size)
 
     def is_usable(self) -> bool:
         """Tell whether the journal could be written to.

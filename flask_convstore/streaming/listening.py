@@ -54,11 +54,20 @@ _FORBIDDEN_PAUSE = 60.0
 _F = TypeVar("_F", bound=Followed)
 
 
-class Listening:
-    """All that is followed in one process, in one store. A thread runs while there is anything."""
+Tell = Callable[[int, int], None]
+"""Function that is told how many streams are made in this process, and how many readers follow anything."""
 
-    def __init__(self, store: Store) -> None:
+
+class Listening:
+    """All that is followed in one process, in one store. A thread runs while there is anything.
+
+    Args:
+        tell: Told whenever somebody comes or goes. None: nobody wants to know.
+    """
+
+    def __init__(self, store: Store, tell: Tell | None = None) -> None:
         self.pid = os.getpid()
+        self._tell = tell
         self._store: Store = weakref.proxy(store)  # else the registry would keep it for ever
         self._lock = threading.Lock()
         self._followed: dict[tuple[str, ...], Followed] = {}
@@ -95,6 +104,7 @@ class Listening:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="convstore-streams", daemon=True)
                 self._thread.start()
+            self._count()
         self._new.set()
         return found  # type: ignore[return-value]  # a key belongs to one class
 
@@ -104,6 +114,13 @@ class Listening:
             followed.followers -= 1
             if not followed.followers and self._followed.get(followed.key) is followed:
                 del self._followed[followed.key]
+            self._count()
+
+    def _count(self) -> None:
+        """Tell how much is followed. The lock must be held."""
+        if self._tell:
+            streams = sum(one.is_fed_here for one in self._followed.values())
+            self._tell(streams, sum(one.followers for one in self._followed.values()) - streams)
 
     def look_at(self, session_id: str, reply: str) -> None:
         """Look at the stream of a reply at once, also if it was fed here until now."""
@@ -270,10 +287,18 @@ if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
 
 
+_watched: weakref.WeakKeyDictionary[Store, Tell] = weakref.WeakKeyDictionary()
+
+
+def tell_of_followers(store: Store, tell: Tell) -> None:
+    """Tell from now on how much is followed in *store* in this process."""
+    _watched[store] = tell
+
+
 def listening(store: Store) -> Listening:
     """Find or make what this process follows in *store*. A forked process begins with nothing."""
     with _lock:
         found = _listening.get(store)
         if found is None or found.pid != os.getpid():
-            found = _listening[store] = Listening(store)
+            found = _listening[store] = Listening(store, _watched.get(store))
         return found

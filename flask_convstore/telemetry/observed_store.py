@@ -1,7 +1,8 @@
-"""A store around a store that sends a signal for every write, after it is done."""
+"""A store around a store that sends a signal for every write, after it is done, and logs it at the level DEBUG."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,10 +25,14 @@ from ..domain.commands import (
     Put,
     Write,
 )
-from ..domain.results import Begun, Receipt
+from ..domain.operation_names import command_name
+from ..domain.results import Begun, Receipt, Snapshot
+from ..domain.types import Owner
 from ..errors import ConvstoreError, SessionNotFound
 from ..stores.store import Store, StoreAround
 from .collisions import CollisionLog
+
+_log = logging.getLogger("flask_convstore")
 
 _WHOLE = ("",)
 """The path of a whole session."""
@@ -53,6 +58,20 @@ class ObservedStore(StoreAround):
             raise
         return self._told(command, receipt)
 
+    def load(
+        self,
+        session_id: str,
+        owner: Owner,
+        last: int | None = None,
+        *,
+        is_interaction: bool = True,
+        fields: Sequence[str] | None = None,
+    ) -> Snapshot | None:
+        snapshot = self._store.load(session_id, owner, last, is_interaction=is_interaction, fields=fields)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("session %r: %s", session_id, f"loaded, version {snapshot.version}" if snapshot else "not found")
+        return snapshot
+
     def apply_each(self, commands: Sequence[Command | BeginTurn]) -> list[Receipt | ConvstoreError]:
         answers = self._store.apply_each(commands)
         return [
@@ -69,7 +88,10 @@ class ObservedStore(StoreAround):
         is_first = not receipt.repeated or not command.digest or is_ended_turn
         if is_first:
             started_as = receipt.session_id
-            self._signal(replace(command, session_id=started_as) if started_as else command, receipt)
+            told = replace(command, session_id=started_as) if started_as else command
+            if _log.isEnabledFor(logging.DEBUG):
+                _note(told, receipt)
+            self._signal(told, receipt)
         return replace(receipt, repeated=False) if receipt.repeated and is_first else receipt
 
     def _tell_deleted(self, command: Command, *, is_collision: bool) -> None:
@@ -81,6 +103,8 @@ class ObservedStore(StoreAround):
     def begin(self, command: BeginTurn) -> Begun:
         begun = self._store.begin(command)
         if not begun.receipt.repeated or not command.digest:
+            if _log.isEnabledFor(logging.DEBUG):
+                _note(command, begun.receipt)
             self._signal(command, begun.receipt)
         return begun
 
@@ -116,6 +140,16 @@ class ObservedStore(StoreAround):
     def _send_if_heard(self, command: Write, signal: NamedSignal, **facts: Any) -> None:
         if signal.receivers:
             self._send(signal, session_id=command.session_id, owner=command.owner, **facts)
+
+
+def _note(command: Write, receipt: Receipt) -> None:
+    """Log the write of a session."""
+    done = command_name(command, "written")
+    if isinstance(command, (Put, Merge)):
+        done = "created" if receipt.version == 1 else "saved"
+    elif isinstance(command, Delete):
+        done = "deleted"
+    _log.debug("session %r: %s, version %d", command.session_id, done, receipt.version)
 
 
 def _had_changed(command: Delete, receipt: Receipt) -> bool:

@@ -34,7 +34,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"CLIENT_DATA": False, "ROUTES": ["start_session", "get_session", "openapi"]},
     {"CLIENT_DATA": "name,operationId", "CLIENT_ROLES": ["user", "system"], "CLIENT_TTL": True, "HISTORY_KEY": "log"},
     {"ANONYMOUS_OWNER": True, "MAX_TURNS_PER_MINUTE": 5, "MAX_SESSIONS": 0},
-    {"CLIENT_ROLES": ["user", "assistant", "tool"], "CLIENT_USAGE": True},
+    {"CLIENT_ROLES": ["user", "assistant", "tool"], "CLIENT_USAGE": True, "METRICS": True},
 ]
 
 
@@ -63,7 +63,7 @@ def test_it_is_valid_openapi(settings: dict[str, Any]) -> None:
 
 
 def test_every_route_is_in_it_and_back() -> None:
-    service = Service("memory://")
+    service = Service("memory://", METRICS=True)
     document = document_of(service)
     rules = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower(), rule.endpoint.partition(".")[2])
@@ -239,6 +239,7 @@ def test_without_apispec_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_hosts_own_document_takes_it_in() -> None:
     app = Flask("app")
     app.config.update(CONVSTORE_URL="memory://", NOTES_URL="memory://", NOTES_CLIENT_DATA=False)
+    app.config.update(CONVSTORE_METRICS=True, NOTES_METRICS=True)
     chats, notes = ConversationStore(app), ConversationStore(app, name="notes", config_prefix="NOTES")
     app.register_blueprint(chats.blueprint)
     app.register_blueprint(notes.blueprint, url_prefix="/api/notes")
@@ -302,12 +303,13 @@ class Walker:
 
 
 def test_a_walk_through_all_of_it(url: str) -> None:
-    service = Service(url, CLIENT_TTL=True, MAX_MESSAGE_BYTES=1000)
+    service = Service(url, CLIENT_TTL=True, MAX_MESSAGE_BYTES=1000, METRICS=True)
     service.convstore.owner_loader(lambda: request.headers.get("X-Owner"))
     service.convstore.reply(lambda turn: turn.message["content"] if turn.message["content"] != "fail" else str(1 / 0))
     walk, ada = Walker(service), {"X-Owner": "ada"}
     walk("GET", "/sessions/health")
     walk("GET", "/sessions/openapi.json")
+    walk("GET", "/sessions/metrics")
     script = walk("GET", "/sessions/convstore.js")
     assert walk("GET", "/sessions/convstore.js", headers={"If-None-Match": script.headers["ETag"]}).status_code == 304
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/export"), ("POST", "/import")):

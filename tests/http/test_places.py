@@ -22,7 +22,7 @@ from ..service import Service, in_memory, path_of, problem
 
 def app_at(url: str, **options: Any) -> tuple[Flask, ConversationStore]:
     app = Flask("app", subdomain_matching=True)
-    app.config["CONVSTORE_URL"] = url
+    app.config.update(CONVSTORE_URL=url, CONVSTORE_METRICS=True)
     convstore = ConversationStore(app)
     convstore.reply(lambda turn: "hello")
     app.register_blueprint(convstore.blueprint, **options)
@@ -78,7 +78,7 @@ def test_a_prefix_with_values(url: str, prefix: str) -> None:
 def test_an_app_that_takes_the_value_out(url: str, is_of_app: bool, is_puts_back: bool) -> None:
     """As Flask's documentation does it with a language. Even without putting it back, places are whole."""
     app = Flask("app")
-    app.config["CONVSTORE_URL"] = url
+    app.config.update(CONVSTORE_URL=url, CONVSTORE_METRICS=True)
     convstore = ConversationStore(app)
     convstore.reply(lambda turn: "hello")
     where: Any = app if is_of_app else convstore.blueprint

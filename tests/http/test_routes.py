@@ -18,7 +18,7 @@ from ..service import Service, path_of
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.endpoint)
 def test_a_route_needs_an_owner_as_the_table_says(route: Route) -> None:
-    service = Service("memory://")
+    service = Service("memory://", METRICS=True)
     service.convstore.reply(lambda turn: "hello")
     path = path_of(route.rule, service.start(message={"content": "hi"}))
     bodies: dict[str, Any] = {"Continue": {"content": "x"}, "Edit": {"content": "x"}, "Compact": {"summary": "x"}}

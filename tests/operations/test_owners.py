@@ -575,7 +575,7 @@ OURS: list[dict[str, str]] = [
 @in_memory
 @pytest.mark.parametrize("headers", EVIL)
 def test_another_site_changes_nothing(url: str, headers: dict[str, str]) -> None:
-    client = anonymous(url).client
+    client = anonymous(url, METRICS=True).client
     session_id = started(client)
     for route in ROUTES:
         path, is_read = path_of(route.rule, session_id), route.method == "GET"

@@ -48,6 +48,7 @@ MATRIX: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, int]]] = {
     "delete_sessions": ({}, (200, 200, 200, 200, 401)),
     "health": ({}, (200, 200, 200, 200, 200)),
     "openapi": ({}, (200, 200, 200, 200, 200)),
+    "metrics": ({}, (200, 200, 200, 200, 200)),
     "script": ({}, (200, 200, 200, 200, 200)),
     "export_sessions": ({}, (200, 200, 200, 200, 401)),
     "import_sessions": ({"data": b"", "content_type": "application/x-ndjson"}, (200, 200, 200, 200, 401)),
@@ -75,7 +76,7 @@ ROUTES = {route.endpoint: (route.rule, route.method) for route in ROUTES_TABLE}
 
 def shared_at(url: str) -> OwnedService:
     """A session of ``owner`` that ``reader`` and ``writer`` share."""
-    service = OwnedService(url, CLIENT_TTL=True)
+    service = OwnedService(url, CLIENT_TTL=True, METRICS=True)
     with service.app.app_context():
         service.convstore.save_session("s", {"kept": True, "history": TALK}, owner="owner")
         service.convstore.share("s", "reader")

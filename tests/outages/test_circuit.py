@@ -194,3 +194,19 @@ def test_a_call_that_garbage_collection_ends_in_the_midst_of_another_does_not_ha
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_it_tells_when_it_opens_and_when_it_closes() -> None:
+    """Once each, however many calls fail meanwhile."""
+    world, told = World(), list[bool]()
+    world.circuit.tell = told.append
+    world.open()
+    for _ in range(3):
+        world.now += 40
+        world.ask()
+    assert told == [True]
+    world.inner.error = None
+    world.now += 40
+    assert world.ask()
+    assert world.ask()
+    assert told == [True, False]

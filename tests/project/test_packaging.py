@@ -57,6 +57,15 @@ except ConfigurationError as error:
     assert "the extra [embedded] of flask-convstore" in str(error)
 else:
     raise AssertionError("there is a server")
+for setting, extra in (("METRICS", "metrics"), ("TRACING", "tracing")):
+    try:
+        app = Flask(extra)
+        app.config[f"CONVSTORE_{setting}"] = True
+        ConversationStore(app)
+    except ConfigurationError as error:
+        assert f"the extra [{extra}] of flask-convstore" in str(error)
+    else:
+        raise AssertionError(f"{extra} needs nothing")
 """,
     "embedded": """
 with app.app_context():
@@ -64,6 +73,18 @@ with app.app_context():
 """,
     "openapi": """
 assert "/sessions" in client.get("/sessions/openapi.json").json["paths"]
+""",
+    "metrics": """
+app = Flask("metered")
+app.config["CONVSTORE_METRICS"] = True
+app.register_blueprint(ConversationStore(app).blueprint)
+assert 'convstore_up{store="convstore"} 1.0' in app.test_client().get("/sessions/metrics").text
+""",
+    "tracing": """
+app = Flask("traced")
+app.config["CONVSTORE_TRACING"] = True
+app.register_blueprint(ConversationStore(app).blueprint)
+assert app.test_client().post("/sessions", json={}).status_code == 201
 """,
 }
 """Extras, each with code that needs it. Without an extra an error names it."""
@@ -243,6 +264,8 @@ def test_make_test_lowest_tries_the_lower_bounds() -> None:
 
 def test_the_docs_name_the_bounds() -> None:
     page = (ROOT / "docs" / "versions.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\w+)(?:, with `flask-convstore\[\w+\]`)? \| ([\d.]+) \| ([\d.]*) ?\|$", page, re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([\w-]+)(?:, with `flask-convstore\[\w+\]`)? \| ([\d.]+) \| ([\d.]*) ?\|$", page, re.MULTILINE
+    )
     python = SETUP["options"]["python_requires"].removeprefix(">=")
     assert {name: (lowest, too_new) for name, lowest, too_new in rows} == {"Python": (python, ""), **bounds(*EXTRAS)}

@@ -186,6 +186,11 @@ OPERATIONS: dict[str, Operation] = {
             Answer("The client has this document.", None, "ETag"),
         ),
     ),
+    "metrics": Operation(
+        summary="Show the metrics",
+        description="For Prometheus. Only where the setting `METRICS` is on.",
+        answers=(Answer("The metrics of all workers.", 'convstore_sessions_started_total{store="convstore"} 12.0'),),
+    ),
     "script": Operation(
         summary="Get the browser's half",
         description='A module for pages: `import { Chats } from "…/convstore.js"`.',

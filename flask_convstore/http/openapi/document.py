@@ -23,7 +23,7 @@ from .. import schemas
 from ..door import Served
 from ..json_schema import CONTROL, TARGET, Json, ref
 from ..problems import EXAMPLE_ID, PROBLEM, Problem, problem_json
-from ..routes import EVENT_STREAM, JSON_LINES, ROUTES, Route
+from ..routes import EVENT_STREAM, JSON_LINES, ROUTES, Route, is_served
 from .descriptions import EVENTS_EXAMPLE, GIVEN, KEY_OF_NOBODY, LINKS, OPERATIONS, SHOWN, VERSION, Answer, Operation
 from .shapes import COMPONENTS
 
@@ -34,7 +34,7 @@ _JSON = "application/json"
 _LINE = "Exported"
 """Name of the component that stands in each line of JSON Lines."""
 _EVENTS = "Events"
-_MEDIA_TYPES = {_LINE: JSON_LINES, _EVENTS: EVENT_STREAM, "Script": "text/javascript"}
+_MEDIA_TYPES = {_LINE: JSON_LINES, _EVENTS: EVENT_STREAM, "Script": "text/javascript", "Metrics": "text/plain"}
 """Media types of answers that are no JSON."""
 
 
@@ -109,16 +109,11 @@ def _paths(served: Served) -> dict[str, Json]:
     routes = {f"{served.name}.{route.endpoint}": route for route in ROUTES}
     for rule, endpoint in served.rules:
         route = routes.get(endpoint)
-        if route and _is_served(route.endpoint, served.settings):
+        if route and is_served(route.endpoint, served.settings):
             path = re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule)
             names = re.findall(r"\{(\w+)\}", path)
             paths.setdefault(path, {})[route.method.lower()] = _operation(route, names, served)
     return paths
-
-
-def _is_served(endpoint: str, settings: Settings) -> bool:
-    routes = settings.routes
-    return routes if isinstance(routes, bool) else endpoint in routes
 
 
 def _operation(route: Route, names: list[str], served: Served) -> Json:
@@ -169,7 +164,7 @@ def _links(operation: Operation, settings: Settings, of_prefix: Json) -> Json:
             "description": link.description,
         }
         for name, link in ((name, LINKS[name]) for name in operation.links)
-        if _is_served(link.endpoint, settings)
+        if is_served(link.endpoint, settings)
     }
 
 

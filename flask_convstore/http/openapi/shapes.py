@@ -100,6 +100,7 @@ COMPONENTS: dict[str, Json] = {
         "contentMediaType": EVENT_STREAM,
     },
     "Script": {"type": "string", "description": "An ES module."},
+    "Metrics": {"type": "string", "description": "Metrics in the text format of Prometheus."},
     "Document": {
         "type": "object",
         "description": "A document of OpenAPI 3.1.",

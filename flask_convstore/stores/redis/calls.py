@@ -18,6 +18,7 @@ from redis import exceptions
 
 from ...domain.clock import monotonic
 from ...domain.deadlines import OPERATION
+from ...domain.trips import TRIPS
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from ..store import UNTOLD_PAUSE
 from . import scripts
@@ -523,6 +524,7 @@ class Calls:
         """
         left = deadline - monotonic()
         connection, is_read = None, False
+        TRIPS.count += 1
         try:
             connection = lent(pool, deadline)
             packed = _packed(commands[0]) if len(commands) == 1 else b"".join(map(_packed, commands))

@@ -272,6 +272,8 @@ def _optional_facts(stored: dict[bytes, Any]) -> dict[str, Any]:
     if b"history_replaced" in stored:
         facts["replaced"] = int(stored.get(b"replaced", 0))
         facts["history_replaced"] = int(stored[b"history_replaced"])
+    if b"history_bytes" in stored:
+        facts["stored_bytes"] = int(stored[b"history_bytes"]) + int(stored.get(b"data_bytes", 0))
     if b"tokens_in" in stored:
         facts["usage"] = Usage(int(stored[b"tokens_in"]), int(stored[b"tokens_out"]))
     return facts

@@ -1,0 +1,155 @@
+"""Metrics and traces of a store in an app: where they are on, stores around the store, and else nothing at all.
+
+The packages that they need are optional, and are imported only where a setting turns them on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from flask import Flask
+
+from .. import signals
+from ..config import Settings
+from ..domain.results import Health
+from ..errors import ConfigurationError, StoreUnavailable
+from ..operations.access import InsideTurn
+from ..stores.store import Store
+from ..streaming.listening import tell_of_followers
+
+if TYPE_CHECKING:
+    from ..outages.circuit import Circuit
+    from ..outages.journal import Journal
+    from ..telemetry.metered_store import Meter
+    from ..telemetry.metrics import HostFacts
+    from ..telemetry.tracing import TurnSpans
+
+_MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def check(settings: Settings, prefix: str) -> None:
+    """Check that the packages are there that *settings* need.
+
+    Raises:
+        ConfigurationError: One is missing, or the folder of the metrics is.
+    """
+    needed = {"METRICS": ("prometheus_client", "metrics"), "TRACING": ("opentelemetry.trace", "tracing")}
+    problems = [
+        f"{prefix}_{name} needs {package.partition('.')[0]}: install the extra [{extra}] of flask-convstore"
+        for name, (package, extra) in needed.items()
+        if getattr(settings, name.lower()) and not _is_there(package)
+    ]
+    folder = os.environ.get(_MULTIPROCESS)
+    if settings.metrics and folder is not None and not os.path.isdir(folder):
+        problems.append(f"{_MULTIPROCESS} names no folder ({folder!r}): make an empty one before the app starts")
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False
+
+
+class Measuring:
+    """The measuring of one store in one app. With both settings off it does nothing.
+
+    Args:
+        url: URL of the server. "": the app's own client knows it.
+
+    Attributes:
+        name: Name of the store.
+        inside_turn: Makes the span of a turn current. None: turns are not traced.
+    """
+
+    def __init__(self, settings: Settings, name: str, url: str) -> None:
+        self.name = name
+        self.inside_turn: InsideTurn | None = None
+        self._spans: TurnSpans | None = None
+        self._meter: Meter | None = None
+        if settings.tracing:
+            from ..telemetry.tracing import TurnSpans, target_of
+
+            self._spans = TurnSpans(name, target_of(url))
+            self.inside_turn = self._spans.inside
+        if settings.metrics:
+            from ..telemetry.metered_store import Meter
+
+            self._meter = Meter(name)
+
+    def watch(self, app: Flask, convstore: object, circuit: Circuit) -> None:
+        """Count what the store in *app* tells beside its calls."""
+        meter = self._meter
+        if not meter:
+            return
+
+        def count(_: Any, **facts: Any) -> None:
+            if facts["convstore"] is convstore:
+                meter.lost_changes()
+
+        circuit.tell = meter.circuit_changed
+        self._count = count  # a signal holds its receivers weakly
+        signals.changes_lost.connect(count, app)
+
+    def around(self, store: Store) -> Store:
+        """Put the stores that measure around *store*."""
+        if self._spans:
+            from ..telemetry.traced_store import TracedStore
+
+            store = TracedStore(store, self._spans)
+        if self._meter:
+            from ..telemetry.metered_store import MeteredStore
+
+            store = MeteredStore(store, self._meter)
+            tell_of_followers(store, self._meter.followed)
+        return store
+
+    def refresh(self) -> None:
+        """Bring the gauges of this process up to date."""
+        if self._meter:
+            self._meter.refresh()
+
+
+class Measured(Protocol):
+    """The part of the state of a store that the page shows."""
+
+    settings: Settings
+    journal: Journal | None
+    measuring: Measuring
+
+    def health(self, *, brief: bool = False) -> Health: ...
+
+
+def page(states: Iterable[Measured]) -> tuple[bytes, str]:
+    """Make the page of the metrics of an app's stores. Return its media type too."""
+    from ..telemetry import metrics
+
+    measured = [state for state in states if state.settings.metrics]
+    return metrics.page(map(_facts, measured)), metrics.CONTENT_TYPE
+
+
+def _facts(state: Measured) -> HostFacts:
+    """Ask a store and its journal."""
+    from ..telemetry.metrics import HostFacts
+
+    state.measuring.refresh()
+    health = state.health(brief=True)
+    values: dict[str, float] = {"convstore_up": health.connected, "convstore_degraded": health.degraded}
+    if state.journal:
+        try:
+            status = state.journal.status()
+        except StoreUnavailable:
+            return HostFacts(state.measuring.name, values)  # it is told as degraded
+        values |= {
+            "convstore_journal_commands": status.pending,
+            "convstore_journal_bytes": status.size_bytes,
+            "convstore_journal_oldest_age_seconds": health.pending_age_s or 0,
+            "convstore_journal_set_aside_commands": status.aside,
+            "convstore_journal_dropped_commands": status.dropped,
+        }
+    return HostFacts(state.measuring.name, values)
