@@ -23,7 +23,8 @@ _KINDS = (
     ("facts of owners", re.compile(r"owner:\{[^}]*\}:.*")),
     ("sessions", re.compile(r"\{[^}]*\}")),
     ("histories", re.compile(r".*\{[^}]*\}:history")),
-    ("receipts", re.compile(r".*\{[^}]*\}:tokens")),
+    ("receipts", re.compile(r".*\{[^}]*\}:receipts")),
+    ("tombstones", re.compile(r".*\{[^}]*\}:tokens")),
     ("streams", re.compile(r".*\{[^}]*\}:(?:reply:.*|events)")),
 )
 """Kinds of keys, by what stands behind the prefix and the name of the place."""
@@ -33,7 +34,7 @@ class Census(NamedTuple):
     """The keys under a prefix.
 
     Attributes:
-        counts: Number of keys of each kind. A receipt may be that of a session that has ended within the last day.
+        counts: Number of keys of each kind. A tombstone may be that of a session that has ended within the last day.
         keys: Number of all keys that were counted.
         is_whole: All keys were looked at.
         memory: Bytes that each server uses, for all that it holds.

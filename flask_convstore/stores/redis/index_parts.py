@@ -13,6 +13,7 @@ from functools import cache
 from itertools import chain, takewhile
 from itertools import count as numbers
 from typing import NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from .arguments import in_key
 from .change_order import SLACK_MS, Entries
@@ -51,6 +52,11 @@ def _named(prefix: str, tag: str) -> Index:
 def index_of(prefix: str, owner: str | None, session_id: str) -> Index:
     """Name the index in which a session stands."""
     return _named(prefix, in_key(owner) if owner is not None else _tag(_block(in_key(session_id))))
+
+
+def owner_in(tag: str) -> str | None:
+    """Decode the owner that the key of an index holds as *tag*. None: it is a part of nobody's."""
+    return None if tag.startswith("!") else unquote(tag)
 
 
 def indexes_of(prefix: str, owner: str | None) -> list[Index]:

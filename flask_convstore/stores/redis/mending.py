@@ -15,11 +15,12 @@ import redis
 from redis import exceptions
 
 from ...domain.types import Limits
-from .arguments import in_key, session_key
+from .arguments import session_key
 from .calls import Call, Calls, Patience
 from .census import walk
 from .cluster import ClusterCalls, LazyCluster
 from .failures import as_ours
+from .index_parts import index_of, indexes_of, owner_in
 from .owner_index import RedisIndex
 from .survey import connected, escaped, primaries
 
@@ -64,16 +65,18 @@ class Mending:
         return Mended(self._stale(), self._missing(), self._aliases())
 
     def _stale(self) -> int:
-        owners = (unquote(key) for key in self._inside(f"{self._prefix}owner:"))
+        owners = map(owner_in, self._inside(f"{self._prefix}owner:"))
         return sum(self._stale_of(owner) for owner in dict.fromkeys(owners))
 
-    def _stale_of(self, owner: str) -> int:
+    def _stale_of(self, owner: str | None) -> int:
         oldest_young = self._now_ms() - _GRACE_MS
         gone: list[tuple[str, int]] = []
-        for entries in self._entries(self._list_of(owner)):
+        for entries in itertools.chain.from_iterable(
+            self._entries(index.active) for index in indexes_of(self._prefix, owner)
+        ):
             whose = self._owners([name for name, _ in entries])
             pairs = zip(entries, whose, strict=True)
-            gone += [entry for entry, found in pairs if found != owner and entry[1] <= oldest_young]
+            gone += [entry for entry, found in pairs if found != (owner or "") and entry[1] <= oldest_young]
         if not self._dry_run:
             for some in _batches(gone):
                 self._index.removed_all(owner, some)
@@ -99,7 +102,8 @@ class Mending:
     def _unlisted(self, names: Sequence[str]) -> list[tuple[str, str]]:
         """Select the sessions that their owner's list lacks, each with its owner."""
         owned = [(name, whose) for name, whose in zip(names, self._owners(names), strict=True) if whose is not None]
-        scores = self._asked([("ZSCORE", self._list_of(whose), name) for name, whose in owned])
+        lists = [index_of(self._prefix, whose or None, name).active for name, whose in owned]
+        scores = self._asked([("ZSCORE", key, name) for key, (name, _) in zip(lists, owned, strict=True)])
         return [one for one, score in zip(owned, scores, strict=True) if score is None]
 
     def _entry(self, name: str, owner: str) -> Call:
@@ -123,9 +127,6 @@ class Mending:
         lives = self._asked([("PTTL", key) for key in keys])
         known = zip(keys, targets, lives, strict=True)
         return [(key, target.decode()) for key, target, left in known if isinstance(target, bytes) and left < young_ms]
-
-    def _list_of(self, owner: str) -> str:
-        return f"{self._prefix}owner:{{{in_key(owner)}}}"
 
     def _asked(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
         return self._calls.commands(commands) if commands else []

@@ -184,7 +184,7 @@ class RedisIndex:
         """Give back the place of a deleted session, unless a successor was active after *until_ms*."""
         self._unindex(owner, [(session_id.encode(), until_ms)], grace_ms=0)
 
-    def removed_all(self, owner: str, ended: Sequence[tuple[str, int]]) -> None:
+    def removed_all(self, owner: str | None, ended: Sequence[tuple[str, int]]) -> None:
         """Take deleted sessions out of the index, each with the time of its end, as ``removed``."""
         self._unindex(owner, [(name.encode(), at_ms) for name, at_ms in ended], grace_ms=0)
 
