@@ -17,7 +17,6 @@ from pathlib import Path
 
 from tests.servers import Server, running
 
-from .measure import put
 from .streaming import (
     WORKERS,
     Line,
@@ -28,8 +27,8 @@ from .streaming import (
     percentile,
     rss_kib,
     serving,
-    table,
     with_sockets,
+    write,
 )
 
 _EVENTS = Request("GET", "/sessions/events", owner="ada")
@@ -101,7 +100,7 @@ def main() -> int:
                 server.client.flushall()
                 time.sleep(0.5)
     if options.report:
-        put(options.report, "followers", table(lines))
+        write(options.report, "followers", "python -m benchmarks.followers", lines)
     return 0 if all(line.is_met for line in lines) else 1
 
 
