@@ -62,9 +62,10 @@ def test_a_graceful_stop_that_takes_too_long(started: Start) -> None:
     assert converse(other.url, session_id, kind="count").status_code == 201
 
 
-def test_a_producer_that_stands_still_is_interrupted_and_writes_nothing_later(started: Start) -> None:
+@pytest.mark.parametrize("kind", ["gthread", "gevent"])
+def test_a_producer_that_stands_still_is_interrupted_and_writes_nothing_later(started: Start, kind: str) -> None:
     """As a machine does that is suspended: its lease ends, others store what has come, and it is fenced off for good."""
-    frozen, other = started(), started()
+    frozen, other = started(kind), started(kind)
     session_id = start(frozen.url)
     begun = Reader(session_id)
     for event in begun.say(frozen.url, kind="count", chunks=500, pause=0.01):
