@@ -28,7 +28,7 @@ help:
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
 	@echo "make screenshots     the pictures of the chat in docs/assets, from the real page (needs Chromium)"
 	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
-	@echo "make bench-streaming the way of chunks from the handler to many readers: ARGS=--quick, REPORT=docs/streaming.md"
+	@echo "make bench-streaming the way of chunks from the handler to many readers: ARGS=--quick, REPORT=docs/performance.md"
 	@echo "make bench-handover  handing over a journal of 100,000 writes, and what others wait meanwhile: ARGS='--kind turns'"
 	@echo "make frames          the Python frames and changes of room of an operation: ARGS='--list append' lists them"
 	@echo "make compare         what a turn takes in other packages, and what eight writers at once leave: REPORT=docs/comparison.md"
@@ -112,7 +112,8 @@ bench: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.bench $(ARGS) $(if $(REPORT),--report $(REPORT))
 
 bench-streaming: $(VENV)/ready
-	@exec $(BIN)/python -m benchmarks.streaming $(ARGS) $(if $(REPORT),--report $(REPORT))
+	@$(BIN)/python -m benchmarks.streaming $(ARGS) $(if $(REPORT),--report $(REPORT))
+	@$(BIN)/python -m benchmarks.followers $(ARGS) $(if $(REPORT),--report $(REPORT))
 
 bench-handover: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.handover $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, request
 
-from flask_convstore import ConversationStore, Turn
+from flask_convstore import BoundStore, ConversationStore, Turn
 
 convstore = ConversationStore()
+convstore.owner_loader(lambda: request.headers.get("X-Owner"))
 
 
 def create_app() -> Flask:
@@ -33,12 +35,25 @@ def create_app() -> Flask:
         streams = asked.pop("streams")
         return jsonify([_begun(asked) for _ in range(streams)])
 
+    @app.post("/changes")
+    def changes() -> Response:
+        """Save so many sessions of an owner in pauses, each under the time at which it is saved."""
+        asked: dict[str, Any] = request.get_json()
+        threading.Thread(target=_saved, args=(convstore.on(app, owner=asked.pop("owner")),), kwargs=asked).start()
+        return jsonify({})
+
     @app.post("/bare")
     def bare() -> Response:
         """Give the chunks without any store."""
         return Response(_bare(_chunks(**request.get_json())), content_type="text/event-stream")
 
     return app
+
+
+def _saved(store: BoundStore, changes: int, pause: float) -> None:
+    for _ in range(changes):
+        store.save_session(f"{time.perf_counter():.6f} ", {})
+        time.sleep(pause)
 
 
 def _begun(asked: dict[str, Any]) -> list[str]:

@@ -6,8 +6,14 @@
 | convstore_valkey | on a real Valkey, empty for each test. Needs the extra ``flask-convstore[embedded]``, and Linux |
 
 During a test with such a fixture every store of the process keeps its sessions there: also one whose app names another URL
-in its config, was given a client, or was made before the test, such as the ``app`` of a module. After the test an app that
-was there before has its own store again. The environment variable ``CONVSTORE_URL`` tells processes that the test starts.
+in its config, was given a client, or was made before the test, such as the ``app`` of a module. The fixture goes before all
+other fixtures of the test, whatever their scope, and before ``setup_method`` and ``setUp``: what they write is in the test's
+store too. After the test an app that was there before has its own store again.
+
+Two things the fixture cannot reach. A process that the test starts follows the environment variable ``CONVSTORE_URL``, which
+the fixture sets, unless the app names a URL in its config: let the test give it another one. And code of a module that uses
+the store while it is imported, and the values that it keeps, belong to the app's own store.
+
 The fixture's value is the URL. With ``convstore_memory`` lifetimes follow the clock of the process at every moment, so that
 a test that sets or freezes it sees sessions expire.
 """
@@ -30,6 +36,16 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from .app.state import AppState
+
+_FIXTURES = ("convstore_memory", "convstore_valkey")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let the fixtures go first: an app fixture that saves sessions, even one of all tests, finds the test's store."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    if not set(_FIXTURES).isdisjoint(names):
+        item.fixturenames = sorted(names, key=lambda name: name not in _FIXTURES)  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -136,3 +136,97 @@ def test_after():
     pytester.runpytest_subprocess().assert_outcomes(passed=3)
     assert list(valkey.client.scan_iter()) == []
     assert not list(pytester.path.glob("instance/convstore/**/journal.sqlite"))
+
+
+SEEDED = """
+import os
+import unittest
+import pytest
+from flask import Flask
+from flask_convstore import ConversationStore, open_store
+
+URL = {url!r}
+convstore = ConversationStore()
+
+def create_app():
+    app = Flask(__name__)
+    app.config.from_prefixed_env()
+    if {kind!r} == "environment":  # as load_dotenv(override=True) does
+        os.environ["CONVSTORE_URL"] = URL
+    else:
+        app.config["CONVSTORE_URL"] = URL
+    convstore.init_app(app)
+    return app
+
+def seed(app, session_id):
+    with app.app_context():
+        convstore.save_session(session_id, {{}})
+    return app
+
+def is_there(app, session_id):
+    with app.app_context():
+        return convstore.get_session(session_id) is not None
+
+app = create_app()
+
+@pytest.fixture
+def of_test():
+    yield seed(create_app(), "of-test")
+    seed(app, "teardown")
+
+@pytest.fixture(scope="session")
+def of_all():
+    return seed(app, "of-all")
+
+@pytest.fixture
+def by_itself(request):
+    seed(app, "by-itself")
+
+@pytest.fixture
+def own_store({fixture}):
+    return {fixture}
+
+def test_fixture_of_the_test(of_test, {fixture}):
+    assert is_there(of_test, "of-test")
+
+def test_fixture_of_all_tests(of_all, own_store):
+    assert is_there(of_all, "of-all")
+
+@pytest.mark.usefixtures("by_itself", "{fixture}")
+class TestClass:
+    def setup_method(self):
+        seed(app, "setup-method")
+
+    def test_it(self):
+        assert is_there(app, "setup-method") and is_there(app, "by-itself")
+
+@pytest.mark.usefixtures("{fixture}")
+class OfUnittest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        seed(app, "set-up-class")
+
+    def setUp(self):
+        seed(app, "set-up")
+
+    def test_it(self):
+        assert is_there(app, "set-up") and is_there(app, "set-up-class")
+
+def test_store_without_an_app({fixture}):
+    with open_store(URL) as store:
+        store.save_session("opened", {{}})
+"""
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("fixture", ["convstore_memory", "convstore_valkey"])
+@pytest.mark.parametrize("kind", ["config", "environment"])
+def test_other_fixtures_write_into_the_tests_store(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, valkey: Server, fixture: str, kind: str
+) -> None:
+    """An app fixture that saves sessions may stand before ours, be one of all tests, or be a method of the class."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(flask_convstore.__file__).parents[1]))
+    pytester.makepyfile(SEEDED.format(url=valkey.url, fixture=fixture, kind=kind))
+    pytester.runpytest_subprocess().assert_outcomes(passed=5)
+    assert list(valkey.client.scan_iter()) == []
+    assert not list(pytester.path.glob("instance/convstore/**/journal.sqlite"))

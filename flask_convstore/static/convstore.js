@@ -15,6 +15,7 @@
 const SECONDS = 30; // for an answer
 const SILENCE = 40; // seconds without a sign of life in a stream, whose server gives one each 15
 const PAGE = 50; // messages or sessions at a time
+const NEWEST = 20; // messages that are read where others have only added some
 const MOST_KEPT = 50; // sessions with messages in this browser
 const MOST_MESSAGES = 200; // of each
 const MOST_WAITING = 200; // actions
@@ -38,6 +39,9 @@ const ABORTED = { status: 0, type: "aborted", detail: "It was broken off.", writ
 const done = (value) => ({ value, error: null });
 /** @param {Problem} error @returns {{value: null, error: Problem}} */
 const failed = (error) => ({ value: null, error });
+
+/** Another tab or device has asked for the same reply anew. */
+const NO_OTHER = done({ message: null, reply: null });
 
 /** Refuse what is asked before anything is kept. @param {string} type @param {string} detail */
 const refused = (type, detail) => failed({ status: 0, type, detail: `${detail} Nothing was kept.`, written: false, retryAfter: 0 });
@@ -733,7 +737,10 @@ export class Chats extends EventTarget {
       const { value, error } = await this.#do(action);
       if (this.isClosed || !this.#actions.has(key)) break;
       this.#noteAnswer(error);
-      if (error === null) await this.#drop(action, done(value));
+      if (action.again && error?.type === "nothing-to-replace") {
+        this.#heardOf(id, "saved", 0);
+        await this.#drop(action, NO_OTHER);
+      } else if (error === null) await this.#drop(action, done(value));
       else if (!isPassing(error) && error.status !== 401) {
         if (error.status === 404) this.#heardOf(id, "saved", 0);
         await this.#put({ ...action, error });
@@ -1076,6 +1083,8 @@ export class Chats extends EventTarget {
   /** @param {Action} action */
   #hearAction(action) {
     const id = this.#made.get(action.session_id);
+    const isTwice = action.again && this.actionsOf(action.session_id).some(({ key, again, target }) => again && key !== action.key && target === action.target);
+    if (isTwice && this.isLeader) return void this.#drop(action, NO_OTHER);
     this.#lastAt = Math.max(this.#lastAt, action.at);
     if (id && this.isLeader) return void this.#put({ ...action, session_id: id }).then(() => this.#act());
     this.#actions.set(action.key, action);
@@ -1293,6 +1302,9 @@ export class Chat extends EventTarget {
   #reading = Promise.resolve();
   #isAsked = false;
   #known = 0;
+  /** Others may have changed more than the newest messages. */
+  #isOther = true;
+  #count = 0;
   #hasOlder = false;
   /** @type {any} */
   #keeping = null;
@@ -1355,6 +1367,7 @@ export class Chat extends EventTarget {
         if (index >= 0) continue;
         const replaced = target && !error ? shown.findIndex(({ id }) => id === target) : -1;
         if (replaced >= 0) shown = shown.slice(0, replaced);
+        else if (action.again && !error) continue; // another tab has asked for it, too
         const status = error ? "failed" : this.#chats.status === "online" ? "sending" : "waiting";
         const message = { id: key, role: "user", content, created_at: new Date(at).toISOString(), status };
         sent.push({ ...message, ...(metadata && { metadata }), ...(error && { error, key: failedKey }) });
@@ -1412,7 +1425,8 @@ export class Chat extends EventTarget {
     const isAsked = this.#chats.actionsOf(this.id).some(({ kind, error }) => kind === "send" && !error);
     if (isAsked) return refused("turn-in-progress", "A reply is on its way.");
     if (!asked) return refused("nothing-to-replace", "There is nothing to reply to.");
-    return this.send(asked.content, { replaces: asked.id, metadata: asked.metadata, ...options });
+    const { content, metadata, id: target } = asked;
+    return this.#chats.act({ kind: "send", session_id: this.id, content, target, again: true, ...(metadata && { metadata }) }, options);
   }
 
   /** Replace the content of a message, without another reply. @param {string} id @param {any} content @param {Options} [options] */
@@ -1455,16 +1469,17 @@ export class Chat extends EventTarget {
   heard(kind, version) {
     if (isLocal(this.id) || (version && version <= this.version)) return;
     const isSending = this.#chats.actionsOf(this.id).some((action) => action.kind === "send" && !action.error);
-    if (["turn", "reply", "messages"].includes(kind) && (isSending || this.isStreaming)) {
-      this.#known = Math.max(this.#known, version);
-      return;
-    }
-    this.#load();
+    const isNew = ["turn", "reply", "messages"].includes(kind);
+    if (!isNew || version > Math.max(this.#known, this.version) + 1) this.#isOther = true;
+    this.#known = Math.max(this.#known, version);
+    if (!isNew || !(isSending || this.isStreaming)) this.#load();
   }
 
   /** Take in messages as the server shows them. @param {Message[]} messages @param {number} version Of the session with them. 0: unknown. */
   take(messages, version) {
+    const before = this.#stored.length;
     this.#merge(messages);
+    this.#count += this.#stored.length - before;
     if (version > this.version) this.version = version;
     const seqs = this.#stored.slice(-messages.length - 1).map(({ seq = 0 }) => seq);
     const isHole = seqs.some((seq, index) => index && seq !== seqs[index - 1] + 1); // another device has written meanwhile
@@ -1476,7 +1491,9 @@ export class Chat extends EventTarget {
   /** A message gives way, with all behind it. @param {string} target */
   cut(target) {
     const index = this.#stored.findIndex(({ id }) => id === target);
-    if (index >= 0) this.#stored.length = index;
+    if (index < 0) return;
+    this.#count -= this.#stored.length - index;
+    this.#stored.length = index;
   }
 
   lose() {
@@ -1505,15 +1522,24 @@ export class Chat extends EventTarget {
     this.#reading = this.#reading.then(() => this.#read());
   }
 
+  /** @returns {Promise<void>} */
   async #read() {
     this.#isAsked = false;
     if (!this.users && !this.#chats.actionsOf(this.id).length) return;
-    const last = Math.max(PAGE, this.#stored.length);
+    const isAll = this.#isOther;
+    const heard = this.#known;
     const before = new Set(this.#stored.map(({ id }) => id));
-    const { value, error } = await this.#chats.read(this.id, last);
+    this.#isOther = false;
+    const { value, error } = await this.#chats.read(this.id, isAll ? Math.max(PAGE, before.size) : NEWEST);
+    const newer = this.#stored.filter(({ id }) => !before.has(id)); // what has come meanwhile
+    const older = value && !isAll ? this.#olderThan(value) : [];
     this.error = error;
+    if (error || !older) this.#isOther = true;
+    if (!older) return this.#read();
     if (value) {
-      this.#set(value, this.#stored.filter(({ id }) => !before.has(id))); // what has come meanwhile
+      const known = this.version;
+      this.#set({ ...value, history: [...older, ...value.history] }, newer);
+      if (!isAll && this.version > heard) this.version = Math.max(known, heard); // what else has happened is still to be heard
       this.#keepSoon();
       if (value.history.at(-1)?.role === "user") this.#chats.follow(this.id);
     } else if (error?.status === 404) return this.lose();
@@ -1522,11 +1548,21 @@ export class Chat extends EventTarget {
     this.#changed();
   }
 
+  /** Find the known messages before those that were read. null: nobody can tell that they are all. @param {Session} session */
+  #olderThan({ history, message_count }) {
+    const [first] = history;
+    const index = this.#stored.findIndex(({ id }) => id === first?.id);
+    const isWhole = message_count === this.#count + index + history.length - this.#stored.length;
+    return index >= 0 && isWhole ? this.#stored.slice(0, index) : null;
+  }
+
   /** @param {Session} session @param {Message[]} newer Messages that may be newer than it. */
   #set({ history, data, ...summary }, newer) {
     if (summary.version && summary.version < this.version) return; // it was overtaken
     const last = history.at(-1)?.seq ?? 0;
-    this.#stored = [...history, ...newer.filter(({ seq = 0 }) => seq > last)];
+    const added = newer.filter(({ seq = 0 }) => seq > last);
+    this.#stored = [...history, ...added];
+    this.#count = (summary.message_count ?? 0) + added.length;
     this.#hasOlder = history.length > 0 && (history[0].seq ?? 1) > 1;
     this.#summary = summary;
     this.data = data ?? {};

@@ -55,6 +55,7 @@
  * @property {any} [content]
  * @property {Record<string, any>} [metadata]
  * @property {string} [target] Id of the message that is edited, redacted or replaced.
+ * @property {boolean} [again] The same content is sent again, for another reply.
  * @property {string} [title]
  * @property {Record<string, any>} [data]
  * @property {Problem} [error] Why it was given up.

@@ -149,6 +149,27 @@ def test_conversations_are_found_renamed_deleted_and_brought_back(ada: Person) -
     ada.check()
 
 
+def test_a_double_click_on_delete_deletes_one(ada: Person) -> None:
+    """The next conversation moves under the pointer meanwhile."""
+    for text in ("First", "Second", "Third"):
+        ada.page.keyboard.press("Control+k")
+        ada.ask(text)
+    ada.until(lambda _: ada.titles() == ["Third", "Second", "First"])
+    place = ada.page.get_by_role("button", name="Delete: Third").bounding_box()
+    assert place
+    at = (place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    ada.page.mouse.move(*at)
+    ada.page.mouse.click(*at)
+    ada.until(lambda _: ada.titles() == ["Second", "First"])
+    ada.page.mouse.down(click_count=2)  # the second half, over the next one by now
+    ada.page.mouse.up(click_count=2)
+    ada.page.wait_for_timeout(300)
+    assert ada.titles() == ["Second", "First"]
+    ada.page.wait_for_timeout(600)
+    ada.page.mouse.click(*at)
+    ada.until(lambda _: ada.titles() == ["First"])
+
+
 def test_undo_brings_one_back_to_the_conversation_that_was_open(ada: Person) -> None:
     ada.ask("Hello")
     before = ada.page.url

@@ -199,6 +199,13 @@ def test_an_ownerless_start_key_is_a_uuid(service: Service) -> None:
     assert all(uuid.UUID(session_id).version == 4 for session_id in ids)
 
 
+@pytest.mark.parametrize("key", [uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)], ids=["nil", "max"])
+def test_no_start_key_is_the_same_for_strangers(service: Service, key: uuid.UUID) -> None:
+    """Whoever sends the nil UUID would share a session with all others who do."""
+    found = problem(service.client.post("/sessions", headers={"Idempotency-Key": str(key)}), 422, "invalid")
+    assert found["written"] is False
+
+
 def test_a_start_that_broke_off_says_what_is_written(url: str) -> None:
     service = Service(url, MAX_SESSION_BYTES=100)
     counting(service)

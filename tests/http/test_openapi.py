@@ -302,6 +302,20 @@ class Walker:
         return response
 
 
+@pytest.mark.parametrize("value", ["3-2893472817", "1-1", "str", ""])
+def test_any_last_event_id_is_answered_and_the_document_says_so(url: str, value: str) -> None:
+    """A browser sends the id that it was given, maybe by another server. It gets all, and no 4xx."""
+    service = Service(url)
+    service.convstore.reply(lambda turn: iter(["hi"]))
+    path = f"/sessions/{service.start(message={'content': 'hi'})}/replies/msg-2"
+    headers = {"Last-Event-ID": value}
+    assert service.client.get(path, headers=headers).text.count("event: done") == 1
+    document = document_of(service)
+    operation = document["paths"]["/sessions/{session_id}/replies/{turn}"]["get"]
+    [schema] = [one["schema"] for one in operation["parameters"] if one.get("name") == "Last-Event-ID"]
+    check(document, schema, value)
+
+
 def test_a_walk_through_all_of_it(url: str) -> None:
     service = Service(url, CLIENT_TTL=True, MAX_MESSAGE_BYTES=1000, METRICS=True)
     service.convstore.owner_loader(lambda: request.headers.get("X-Owner"))

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import redis
 
 from flask_convstore import TurnEnded
 from flask_convstore.config import Settings, limits_of
@@ -23,6 +24,7 @@ from flask_convstore.domain.results import Begun
 from flask_convstore.domain.types import ANY, CALLER
 from flask_convstore.errors import (
     ConflictError,
+    ConvstoreError,
     CorruptValue,
     InvalidInput,
     NotSerializable,
@@ -42,7 +44,7 @@ from flask_convstore.stores.memory import MemoryStore
 from flask_convstore.stores.redis.store import RedisStore
 from flask_convstore.stores.store import Store
 
-from ..harness import Harness, MemoryHarness, PlainConversations, RedisHarness, in_memory, limits_for
+from ..harness import SETTINGS, Harness, MemoryHarness, PlainConversations, RedisHarness, in_memory, limits_for
 from ..operations.test_sessions import BOT, USER, Recorder, get
 from ..processes import wait_for
 from ..servers import Server
@@ -317,6 +319,39 @@ def test_all_who_wait_get_their_share(conversations: PlainConversations) -> None
     for one in talking:
         one.join(20)
     assert max(shares) - min(shares) <= 5, shares  # who has just been served is last in line, if it is back in time
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_eight_who_wait_on_two_hosts_get_their_share(valkey: Server) -> None:
+    """Turns of 0.15 seconds for half a minute: each thread has as many as any other, and none waits in vain."""
+    clients = [redis.Redis.from_url(valkey.url) for _ in range(2)]
+    hosts = [PlainConversations(RedisHarness(client, SETTINGS).store, SETTINGS) for client in clients]
+    hosts[0].save_session("s", {"history": []})
+    shares, failures = [0] * 8, list[Exception]()
+    until = time.monotonic() + 30
+
+    def talk(number: int) -> None:
+        try:
+            while time.monotonic() < until:
+                with take(hosts[number % 2], "hi", policy="wait") as turn:
+                    time.sleep(0.15)
+                    turn.reply("hello")
+                shares[number] += 1
+        except ConvstoreError as error:
+            failures.append(error)
+
+    talking = [threading.Thread(target=talk, args=(number,)) for number in range(8)]
+    for one in talking:
+        one.start()
+    for one in talking:
+        one.join(60)
+    for client in clients:
+        client.close()
+    mean = sum(shares) / 8
+    assert failures == []
+    assert mean > 10, shares
+    assert all(abs(share - mean) <= 2 for share in shares), shares
 
 
 def test_a_repeat_in_line_leaves_its_place(conversations: PlainConversations, monkeypatch: pytest.MonkeyPatch) -> None:

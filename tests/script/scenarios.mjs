@@ -1217,6 +1217,72 @@ const scenarios = {
     }
   },
 
+  async "two tabs, and another device, ask for a reply anew at once"() {
+    const [one, two] = await twoTabs();
+    const mine = await talk(one, count(40, 0.02));
+    const chats = [mine, two.open(mine.id), tab(storage(), { host: elsewhere }).open(mine.id)];
+    for (const chat of chats) await same(chat);
+    const [, reply] = mine.messages;
+    const most = chats.map(() => 0);
+    const note = (chat, index) => () => { most[index] = Math.max(most[index], chat.messages.length); };
+    for (const [index, chat] of chats.entries()) chat.addEventListener("change", note(chat, index));
+    const found = await Promise.all(chats.map((chat) => chat.regenerate(reply.id)));
+    assert.deepEqual(found.map(({ error }) => error), [null, null, null]);
+    await until(() => [...open].every((each) => each.waiting === 0), "nothing waits");
+    for (const each of open) assert.deepEqual(each.failed, []);
+    for (const chat of chats) await same(chat);
+    assert.equal(mine.messages.length, 2);
+    assert.notEqual(mine.messages[1].id, reply.id);
+    assert.deepEqual(most.slice(0, 2), [2, 2], "no tab shows the question twice");
+  },
+
+  async "an edit in another tab, of what is asked anew, is kept to be sent again"() {
+    const [one, two] = await twoTabs();
+    const mine = await talk(one, count(20, 0.02));
+    const theirs = two.open(mine.id);
+    await same(theirs);
+    const [asked, reply] = mine.messages;
+    const [, { error }] = await Promise.all([mine.regenerate(reply.id), theirs.send(count(2), { replaces: asked.id })]);
+    assert.equal(error?.type, "nothing-to-replace");
+    assert.deepEqual(two.failed.map(({ content }) => content), [count(2)]);
+  },
+
+  async "what others add is read alone"() {
+    const chats = tab();
+    const chat = await talk(chats, count(1));
+    for (let number = 0; number < 40; number += 1) await say(chat.id);
+    await same(chat);
+    const read = [];
+    broken.fault = (input, options) => {
+      const last = /last=(\d+)/.exec(input)?.[1];
+      if (last) read.push(Number(last));
+      return realFetch(input, options);
+    };
+    await chat.older();
+    assert.equal(chat.messages.length, 82);
+    for (let number = 0; number < 3; number += 1) {
+      await say(chat.id);
+      await same(chat);
+    }
+    await chat.send(count(2));
+    await say(chat.id);
+    await same(chat);
+    assert.equal(chat.messages.length, 92);
+    assert.ok(read.length > 2 && Math.max(...read) <= 20, `${read}`);
+    const first = chat.messages[0].id;
+    await ask(`/sessions/${chat.id}/messages/${first}`, { method: "PATCH", headers: { "Content-Type": "application/json" }, body: '{"content": "edited"}' });
+    await until(() => chat.messages[0].content === "edited", "what others change is read again");
+    await same(chat);
+    const headers = { "Content-Type": "application/json" };
+    const body = JSON.stringify({ content: count(1), replaces: chat.messages[70].id });
+    await ask(`/sessions/${chat.id}/messages`, { method: "POST", headers, body });
+    await until(() => chat.messages.length === 72, "what gave way is gone");
+    await same(chat);
+    for (let number = 0; number < 15; number += 1) say(chat.id); // more than is read, at once
+    await until(async () => (await stored(chat.id)).length === 102, "all are there").catch(() => {});
+    await same(chat);
+  },
+
   async "a storm of tabs and devices"() {
     const browsers = [storage(), storage()];
     const places = [[url, 0], [url, 0], [url, 0], [elsewhere, 1]];

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -59,6 +60,36 @@ def test_a_graceful_stop_that_takes_too_long(started: Start) -> None:
     assert time.monotonic() - before < 5
     assert (reader.status, reader.text) == ("interrupted", "0 1 2 ")
     assert converse(other.url, session_id, kind="count").status_code == 201
+
+
+@pytest.mark.parametrize("kind", ["gthread", "gevent"])
+def test_a_producer_that_stands_still_is_interrupted_and_writes_nothing_later(started: Start, kind: str) -> None:
+    """As a machine does that is suspended: its lease ends, others store what has come, and it is fenced off for good."""
+    frozen, other = started(kind), started(kind)
+    session_id = start(frozen.url)
+    begun = Reader(session_id)
+    for event in begun.say(frozen.url, kind="count", chunks=500, pause=0.01):
+        if event.event == "delta":
+            break
+    reader = Reader(session_id, begun.turn)
+    following = reader.follow(other.url)
+    next(event for event in following if event.event == "delta")
+    try:
+        os.kill(frozen.pid, signal.SIGSTOP)
+        before = time.monotonic()
+        list(following)
+        took = time.monotonic() - before
+        assert reader.status == "interrupted"
+        assert took < 5, took
+        stored = history(other.url, session_id)
+        assert (stored[-1]["status"], stored[-1]["content"]) == ("interrupted", reader.text)
+        assert converse(other.url, session_id, kind="count", chunks=2).status_code == 201
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    assert converse(frozen.url, session_id, kind="count", chunks=3).status_code == 201
+    last = history(frozen.url, session_id)
+    assert [message.get("status") for message in last] == [None, "interrupted", None, None, None, None]
+    assert last[1] == stored[1]
 
 
 def _ended(script: str, server: Server, *arguments: str) -> str:

@@ -10,6 +10,7 @@ export class Sidebar {
   #list = $("list");
   #shown = new WeakMap(); // item: what it shows
   #renaming = null;
+  #removedAt = -Infinity;
 
   /** @param page {chats, pathOf(id), go(id), leave(id), currentId(), told(call), titleOf(session)}. */
   constructor(page) {
@@ -63,7 +64,9 @@ export class Sidebar {
   #clicked(event) {
     const item = event.target.closest("li");
     if (!item) return;
-    if (event.target.closest(".rename")) this.#rename(item);
+    const isSecondHalf = event.detail > 1 && performance.now() - this.#removedAt < 500; // of a double click on what has gone
+    if (isSecondHalf) event.preventDefault();
+    else if (event.target.closest(".rename")) this.#rename(item);
     else if (event.target.closest(".delete")) this.#remove(item);
     else if (event.target.closest("a") && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
       event.preventDefault();
@@ -112,6 +115,7 @@ export class Sidebar {
   #remove(item) {
     const next = item.nextElementSibling ?? item.previousElementSibling;
     const { id } = item.dataset;
+    this.#removedAt = performance.now();
     this.page.told(this.page.chats.remove(id));
     if (id === this.page.currentId()) this.page.leave(id);
     (next?.querySelector("a") ?? $("new")).focus();

@@ -41,7 +41,11 @@ GIVEN: dict[str, tuple[Json, str]] = {
         _ETAG,
     ),
     LAST_EVENT_ID: (
-        schema(str, "Id of the last event that the client has. The events behind it are sent.", pattern=r"^\d+-\d+$"),
+        schema(
+            str,
+            "Id of the last event that the client has. The events behind it are sent. Behind an id that is not known all "
+            "is sent, after `reset` or as a `snapshot`.",
+        ),
         "3-2893472817",
     ),
     IF_NONE_MATCH: (schema(str, "Answer 304 if the `ETag` is still this one."), _ETAG),

@@ -537,6 +537,35 @@ def test_many_threads_share_few_connections() -> None:
         store.close()
 
 
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import sys
+import gevent
+from flask_convstore import open_store
+
+with open_store(sys.argv[1], max_connections=2) as store:
+    for number in range(60):
+        store.save_session(str(number), {"history": []})
+    def turns(number):
+        for _ in range(3):
+            with store.turn(str(number), "hi") as turn:
+                turn.reply("hello")
+    gevent.joinall([gevent.spawn(turns, number) for number in range(60)], raise_error=True)
+    print(sum(len(store.get_session(str(number))["history"]) for number in range(60)))
+"""
+
+
+def test_many_greenlets_share_few_connections() -> None:
+    """Under gevent, whose greenlets all ask at once, no turn is lost either."""
+    pytest.importorskip("gevent")
+    with prepared() as server:
+        command = [sys.executable, "-c", GREENLETS, server.url]
+        ended = subprocess.run(command, timeout=60, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert int(ended.stdout) == 60 * 3 * 2
+
+
 def test_a_caller_that_waited_in_vain_leaves_the_line() -> None:
     """The next one is served."""
     with prepared() as server:
