@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import threading
@@ -346,10 +347,11 @@ def test_the_journal_is_looked_at(app: Flask) -> None:
     server: Server = app.extensions["server"]
     server.kill()
     assert app.test_client().post("/sessions", json={"data": {}}).status_code == 201
-    server.start()
     folder = state.journal.folder
     state.journal.close()
-    with state.journal.replaying():  # nobody hands over meanwhile
+    with contextlib.ExitStack() as held:
+        wait_for(lambda: held.enter_context(state.journal.replaying()), "another one hands over all the time")
+        server.start()  # and nobody hands over meanwhile
         found = in_app(app, 1)["journal"]
     assert "1 writes wait in" in found["text"]
     assert "journal drain" in found["cure"]
