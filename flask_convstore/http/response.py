@@ -47,6 +47,8 @@ def tagged(response: Response, state: State) -> Response:
     response.headers["Convstore-Expires-At"] = timestamp(expires_at)
     if isinstance(state, Receipt):
         response.headers["Convstore-Level"] = state.level
+    elif not isinstance(state, MessagePage) and state.size is not None:
+        response.headers["Convstore-Size"] = f"{state.size}"
     return response
 
 

@@ -105,6 +105,7 @@ def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) ->
     elif isinstance(command.history, Rewrite):
         seqs, facts = _rewritten(before, command.history, receipt)
     snapshot = before.with_facts(
+        stored_bytes=None,
         version=receipt.version,
         updated_at_ms=receipt.updated_at_ms,
         expires_at_ms=receipt.expires_at_ms,

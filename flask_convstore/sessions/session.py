@@ -96,6 +96,20 @@ class Stored:
         return self._base.snapshot.count
 
     @property
+    def size(self) -> int | None:
+        """Bytes of its messages and data fields in the store, when it was loaded, and by this object since.
+
+        None if only a part was loaded, and the store does not tell, or the rest is not known since a write.
+        """
+        snapshot = self._base.snapshot
+        if snapshot.stored_bytes is not None:
+            return snapshot.stored_bytes
+        if snapshot.read is not None or self._base.is_partial or snapshot.partial:
+            return None
+        data = sum(len(name.encode()) + len(text) for name, text in snapshot.fields.items())
+        return data + sum(map(len, snapshot.elements))
+
+    @property
     def last_seq(self) -> int:
         """The seq of the newest message that was loaded or saved. 0 if there is none."""
         return self._base.seqs[-1] if self._base.seqs else 0

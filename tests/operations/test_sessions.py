@@ -37,7 +37,7 @@ from flask_convstore.stores.store import Store, StoreAround
 
 from ..clocks import Moment
 from ..domain.test_json_text import JSON, Word
-from ..harness import Harness, MemoryHarness, PlainConversations, in_memory
+from ..harness import Harness, MemoryHarness, PlainConversations, RedisHarness, in_memory
 
 USER = {"role": "user", "content": "hello"}
 BOT = {"role": "assistant", "content": "hi"}
@@ -1013,3 +1013,21 @@ def test_a_session_belongs_to_its_id_and_its_store() -> None:
     assert as_session(Session(a=1), "s", origin) is None
     assert as_session({"a": 1}, "s", origin) is None
     assert get(conversations).last_seq == 0
+
+
+def test_a_session_tells_its_size(conversations: PlainConversations, harness: Harness) -> None:
+    """Bytes of messages and data in the store: also where a part was read, and after a save of what was read whole."""
+    conversations.save_session("s", {"topic": "tea", "history": [USER, BOT]})
+    session = get(conversations)
+    found = harness.store.load("s", ANY)
+    assert found
+    whole = sum(map(len, found.elements)) + len("topic") + len(found.fields["topic"])
+    assert session.size == whole
+    if isinstance(harness, RedisHarness):
+        assert get(conversations, last=1).size == whole, "the server counts"
+    session["topic"] = "coffee"
+    saved = conversations.save_session("s", session)
+    assert saved.size == whole + len("coffee") - len("tea") == get(conversations).size
+    part = get(conversations, last=1)
+    part["topic"] = "water"
+    assert conversations.save_session("s", part).size is None, "others may have written to the rest"

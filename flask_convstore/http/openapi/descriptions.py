@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...domain.validation import MAX_NAME
-from ..json_schema import Json, Positive, Time, schema
+from ..json_schema import Json, Positive, Time, Whole, schema
 from ..problems import EXAMPLE_ID, OTHER_EXAMPLE_ID
 from ..routes import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LAST_EVENT_ID
 
@@ -62,6 +62,7 @@ SHOWN: dict[str, tuple[Json, str]] = {
     "Convstore-Level": (schema(str, "Level of the acknowledgement.", pattern=r"^[a-z]+(:\d+)?$"), "primary"),
     "Convstore-Degraded": (schema(str, "Fallback that has answered.", enum=["journal", "memory"]), "journal"),
     "Convstore-Partial": (schema(str, "The store is away and may have more of the session.", enum=["true"]), "true"),
+    "Convstore-Size": (schema(Whole, "Bytes of the session's messages and data, as they are stored."), "2048"),
     "Retry-After": (schema(Positive, "Seconds to wait before a retry."), "1"),
 }
 """Response headers, with an example."""
@@ -138,7 +139,7 @@ class Operation:
     links: tuple[str, ...] = ()
 
 
-_STATE = "ETag Convstore-Expires-At Convstore-Degraded? Convstore-Partial?"
+_STATE = "ETag Convstore-Expires-At Convstore-Size? Convstore-Degraded? Convstore-Partial?"
 _OF_NEW = ("get", "unchanged", "update", "delete", "continue", "messages", "compact", "fork")
 
 EVENTS_EXAMPLE = (

@@ -1,5 +1,5 @@
 --[[
-delete: remove a session, once. Its tokens stay behind as a tombstone.
+delete: remove a session, once. A tombstone stays behind, with the receipts that a repeat may still ask for.
 
 KEYS[1..3]  session, history, tokens
 ARGV[1..14] as in _open.lua, then
@@ -17,7 +17,7 @@ Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {
          {"forbidden", nonce}   another owner shares it
          {"conflict", nonce, version, "version"}   not the expected version. Nothing was written
          {"corrupt", nonce, "tokens"}   the receipt under this token is not ours. Nothing was written
-Cost     O(messages + fields), freed by the server in the background
+Cost     O(messages + fields), freed by the server in the background, and O(receipts)
 
 A session can be deleted on a full server, and where it is not whole.
 ]]
