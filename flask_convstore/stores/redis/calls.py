@@ -81,6 +81,9 @@ class Durability:
 _DISK = ("CONFIG", "GET", "append*")
 """The question whether the server puts each write on its disk before it answers."""
 
+_NO_WAIT = ("WAIT", 0, 1)
+"""The question whether the server lets us wait for replicas. It waits for none."""
+
 _GRANT = "docs/security.md has the rights that a user needs."
 
 _PLAIN = Call("commands", (), (), writes=False)
@@ -367,7 +370,7 @@ class Calls:
     def _verify(self, call: Call, deadline: float) -> None:
         """Check before the first write, and after each refusal, that the server lets us do all that sessions need.
 
-        With ``fsync`` that it does what this promises, too.
+        With ``fsync`` that it does what this promises too, and with ``replicas:n`` that it lets us wait for replicas.
         """
         if self._is_on_disk:
             (reply,) = self._acknowledged([_DISK], "CONFIG", False, deadline)
@@ -379,7 +382,8 @@ class Calls:
 
     def _check_rights(self, asked: Call, deadline: float) -> None:
         nonce = os.urandom(8)
-        (reply,) = self._acknowledged([asked.by_text(nonce)], asked.keys[0], False, deadline)
+        commands = [asked.by_text(nonce), *([_NO_WAIT] if self._replicas else [])]
+        reply, *waited = self._acknowledged(commands, asked.keys[0], False, deadline)
         _raised(reply, asked.keys[0], writes=False)
         self._check_nonce(asked, nonce, reply)
         if len(reply) > 2:
@@ -389,6 +393,8 @@ class Calls:
             )
             error.written = False
             raise error
+        for one in waited:
+            self._waited(one, written=False)
 
     def _refuse_unpermitted(self, call: Call, replies: Sequence[Any]) -> None:
         """Refuse replies of which a part is not permitted. The script may have run all the same."""
@@ -415,6 +421,14 @@ class Calls:
         if (shown.get(b"appendonly"), shown.get(b"appendfsync")) != (b"yes", b"always"):
             reason = "CONVSTORE_DURABILITY=fsync needs a server with appendonly yes and appendfsync always"
             raise self._misconfigured(reason, written)
+
+    def _waited(self, reply: Any, *, written: bool) -> int:
+        """Read the number of replicas from the answer to WAIT, which some managed services forbid."""
+        try:
+            return int(_raised(reply, "WAIT", writes=written))
+        except StoreMisconfigured as error:
+            reason = f"CONVSTORE_DURABILITY=replicas:{self._replicas} cannot be confirmed ({error})"
+            raise self._misconfigured(reason, written) from error
 
     def _misconfigured(self, reason: str, written: bool) -> StoreMisconfigured:
         """Make the error. The next write is refused before it is done."""
@@ -464,9 +478,10 @@ class Calls:
     def _check_confirmed(self, replies: Sequence[Any], confirmed: Any) -> None:
         if any(isinstance(reply, Exception) for reply in replies):
             return
-        _raised(confirmed, "WAIT", writes=True)
-        if confirmed < self._replicas and _wrote(replies):
-            reason = f"only {confirmed} of {self._replicas} replicas have confirmed it in time"
+        is_written = _wrote(replies)
+        count = self._waited(confirmed, written=is_written)
+        if count < self._replicas and is_written:
+            reason = f"only {count} of {self._replicas} replicas have confirmed it in time"
             raise StoreUnavailable(reason, written=True)
 
     def _retried(self, commands: Sequence[Sequence[Argument]], key: str, writes: bool, deadline: float) -> list[Any]:

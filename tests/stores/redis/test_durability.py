@@ -19,7 +19,7 @@ from flask_convstore.stores.redis.store import RedisStore
 from ...processes import wait_for
 from ...servers import Server, running
 from ...service import Service, problem
-from ...topologies import is_linked
+from ...topologies import is_linked, told
 from ..test_streams import begun, commit, fed, feed, read, texts
 
 pytestmark = pytest.mark.server
@@ -132,6 +132,22 @@ def test_what_too_few_replicas_confirmed_is_saved_once_when_it_is_saved_again() 
                 store.save_session("s", session)
             assert store.get_session("s") == {"history": ["once"]}
             assert sessions["m"] == ["a", "once"]
+
+
+def test_a_server_that_lets_nobody_wait_is_refused_before_the_first_write() -> None:
+    """Some managed services forbid WAIT. If they begin to while an app runs, the error says that the write is done."""
+    with replicated(1) as (primary, _):
+        told(primary, "ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all")
+        service = Service(f"redis://u:p@{primary.host}:{primary.port}/0", DURABILITY="replicas:1", FALLBACK="none")
+        store = service.convstore
+        with service.app.app_context():
+            store.save_session("a", {"history": []})
+            told(primary, "ACL", "SETUSER", "u", "-wait")
+            for session_id, written in (("b", True), ("c", False)):
+                with pytest.raises(StoreMisconfigured, match="replicas:1 cannot be confirmed") as caught:
+                    store.save_session(session_id, {"history": []})
+                assert caught.value.written is written
+                assert bool(primary.client.exists(f"chat:session:{{{session_id}}}")) is written
 
 
 def test_what_is_refused_is_not_waited_for() -> None:
