@@ -38,7 +38,7 @@ class User:
         if self.frame is None:
             return False
         running = sys._current_frames().get(self.thread)
-        if running is None and "gevent" in sys.modules:
+        if running is None and _threads_are_greenlets():
             return False  # a greenlet that does not run at the moment
         return not _is_below(running, self.frame)
 
@@ -97,6 +97,11 @@ def here() -> User:
     while frame and (frame.f_code.co_flags & CO_GENERATOR or frame.f_code.co_filename == contextlib.__file__):
         frame = frame.f_back
     return User(frame)
+
+
+def _threads_are_greenlets() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def _is_below(running: FrameType | None, frame: FrameType) -> bool:
