@@ -47,6 +47,7 @@ from ..errors import (
     SessionNotFound,
     StoreError,
     StoreUnavailable,
+    StreamBehind,
     TooSlow,
     TurnInProgress,
     TurnLost,
@@ -341,7 +342,11 @@ class Turn:
             commit = replace(commit, elements=elements, status=status, closing=closing(elements if bodies else ()))
             if fate == "failed":  # the turn can be tried again
                 commit = replace(commit, token=new_token(), digest="", fields=())
-            receipt = self._committed(self._lost or commit)
+            try:
+                receipt = self._committed(self._lost or commit)
+            except StreamBehind:
+                self._lost = None  # the end whose answer was lost has not landed, and lacks what a fail-over took away
+                raise
             self._end = self._replied(commit, receipt), receipt
             return receipt
 
