@@ -10,11 +10,23 @@ from typing import Any
 
 import pytest
 
+from flask_convstore.domain.commands import Closing, Command, CommitTurn
 from flask_convstore.domain.parts import Part
-from flask_convstore.errors import InvalidInput, MessageNotFound, ReplyFailed, TurnInProgress, TurnLost
+from flask_convstore.domain.results import Receipt
+from flask_convstore.errors import (
+    InvalidInput,
+    MessageNotFound,
+    ReplyFailed,
+    StoreUnavailable,
+    StreamBehind,
+    TurnInProgress,
+    TurnLost,
+)
 from flask_convstore.operations.streamed import Event, StreamedReply
+from flask_convstore.operations.turns import begin
+from flask_convstore.stores.store import StoreAround
 
-from ..harness import SETTINGS, Harness, PlainConversations, in_memory
+from ..harness import SETTINGS, Harness, MemoryHarness, PlainConversations, in_memory
 
 
 def started(conversations: PlainConversations) -> PlainConversations:
@@ -437,3 +449,28 @@ def test_a_model_is_not_shown_the_parts_of_earlier_replies(conversations: PlainC
     session = conversations.get_session("s")
     assert session
     assert session["history"][1]["parts"] == [{"kind": "reasoning", "at": 0, "content": "hm"}]
+
+
+def test_an_end_whose_answer_was_lost_is_made_anew_where_parts_are_missing() -> None:
+    """It was sent for ever as it was, with the parts of before: a fail-over had taken others away."""
+    sent: list[CommitTurn] = []
+
+    class Lossy(StoreAround):
+        def apply(self, command: Command) -> Receipt:
+            if isinstance(command, CommitTurn):
+                sent.append(command)
+                if len(sent) == 1:
+                    raise StoreUnavailable("no answer in time", written=None)
+                if len(sent) == 2:
+                    raise StreamBehind("s", 0)
+            return super().apply(command)
+
+    conversations = PlainConversations(Lossy(MemoryHarness().store))
+    conversations.save_session("s", {"history": []})
+    turn, _ = begin(conversations.access(), "s", {"role": "user", "content": "hi"})
+    assert turn
+    for error in (StoreUnavailable, StreamBehind):
+        with pytest.raises(error):
+            turn.end_stream(["hello"], "complete", lambda _: Closing("msg-2", 7, 3, (b"x",), 1_000))
+    turn.end_stream(["hello"], "complete", lambda _: Closing("msg-2", 7, 1, (b"x",), 1_000))
+    assert [command.closing.first for command in sent if command.closing] == [3, 3, 1]
