@@ -135,6 +135,11 @@ class Operation:
     def is_acknowledged(self) -> bool:
         return self.outcome == "ok"
 
+    @property
+    def is_degraded(self) -> bool:
+        """True if its answer came from the fallback."""
+        return bool(self.attempts) and self.attempts[-1].is_degraded
+
 
 @dataclass(slots=True)
 class Final:

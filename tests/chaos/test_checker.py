@@ -107,6 +107,17 @@ def test_reordered_against_what_was_acknowledged() -> None:
     assert counts(told, final(whole, first_seq=2)) == {"reordered": 6}, "all moved, and it does not begin with 1"
 
 
+def test_a_seq_of_the_journal_may_move_forward_where_a_fail_over_took_back_what_nobody_was_told() -> None:
+    told = [operation("start", 1, 0), operation("append", 2, 10, parts=1), operation("append", 3, 20, parts=1)]
+    whole = read_of(told)
+    told[2].first_seq = 4
+    assert counts(told, final(whole)) == {"reordered": 1}
+    told[2].attempts = [Attempt(20, 21, 201, is_degraded=True)]
+    assert counts(told, final(whole)) == {}
+    told[2].first_seq = 1
+    assert counts(told, final(whole)) == {"reordered": 1}, "it never moves back"
+
+
 def test_reordered_against_time() -> None:
     told = [operation("start", 1, 0), operation("append", 2, 10, parts=1), operation("append", 3, 20, parts=1)]
     first, second = (told[1].marks(), told[2].marks())

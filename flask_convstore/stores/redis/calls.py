@@ -456,6 +456,20 @@ class Calls:
             return replies
         return self._retried(commands, key, writes, deadline)
 
+    def confirm(self, key: str) -> None:
+        """Wait until replicas have all that the primary of *key* has written so far, where a write must be on replicas.
+
+        Raises:
+            StoreUnavailable: They have not, or the server does not answer.
+        """
+        if not self._replicas:
+            return
+        waiting = ("WAIT", self._replicas, int(500 * self._patience.timeout))
+        _, confirmed = self._retried([("EXISTS", key), waiting], key, False, self._deadline())
+        if _raised(confirmed, "WAIT", writes=False) < self._replicas:
+            reason = f"only {confirmed} of {self._replicas} replicas have confirmed in time what was written"
+            raise StoreUnavailable(reason, written=False)
+
     def _check_written(self, replies: Sequence[Any], disk: Any) -> None:
         is_sent_again = any(isinstance(reply, exceptions.NoScriptError) for reply in replies)
         if _wrote(replies) and not is_sent_again:

@@ -52,7 +52,29 @@ class RedisStreams:
         return ReplyParts(command.reply, epoch, parts)
 
     def reply_parts(self, asked: Sequence[ReplyPosition]) -> list[ReplyParts | ConvstoreError]:
-        return each_of(asked, self._calls.call_all([*map(self._reading_on, asked)]), self._parts)
+        found = each_of(asked, self._calls.call_all([*map(self._reading_on, asked)]), self._parts)
+        return self._confirmed(asked, found)
+
+    def _confirmed(
+        self, asked: Sequence[ReplyPosition], found: list[ReplyParts | ConvstoreError]
+    ) -> list[ReplyParts | ConvstoreError]:
+        """Tell no end of a reply that replicas lack, where writes must be on replicas: a fail-over would take it back."""
+        doubts: dict[str, ConvstoreError | None] = {}
+        for index, (position, page) in enumerate(zip(asked, found, strict=True)):
+            if isinstance(page, ReplyParts) and any(part.version for part in page.parts):
+                key = session_key(self._prefix, position.session_id)
+                place = self._calls.place_of(key)
+                if place not in doubts:
+                    doubts[place] = self._doubt(key)
+                found[index] = doubts[place] or page
+        return found
+
+    def _doubt(self, key: str) -> ConvstoreError | None:
+        try:
+            self._calls.confirm(key)
+        except ConvstoreError as error:
+            return error
+        return None
 
     def _parts(self, position: ReplyPosition, reply: Any) -> ReplyParts:
         self._refuse_reader(position, reply)

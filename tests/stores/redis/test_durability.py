@@ -12,12 +12,15 @@ import pytest
 from flask import Flask
 
 from flask_convstore import ConfigurationError, ConversationStore, Message, StoreMisconfigured, StoreUnavailable
-from flask_convstore.stores.redis.calls import Call, Calls, Durability
+from flask_convstore.config import Settings, limits_of
+from flask_convstore.stores.redis.calls import Call, Calls, Durability, Patience
+from flask_convstore.stores.redis.store import RedisStore
 
 from ...processes import wait_for
 from ...servers import Server, running
 from ...service import Service, problem
 from ...topologies import is_linked, told
+from ..test_streams import begun, commit, fed, feed, read, texts
 
 pytestmark = pytest.mark.server
 
@@ -81,6 +84,30 @@ def test_a_shortfall_says_that_the_message_is_written() -> None:
         again = service.client.post(f"/sessions/{session_id}/messages", json={"content": "hi"}, headers=key)
         assert (again.status_code, again.headers["Convstore-Level"]) == (201, "replicas:1")
         assert service.get(session_id)["message_count"] == 2
+
+
+def test_no_reader_is_told_the_end_of_a_reply_that_replicas_lack() -> None:
+    """A fail-over would take it back. The parts before the end are told at once."""
+    with replicated(1) as (primary, [replica]):
+        limits, patience = limits_of(Settings()), Patience(timeout=1.0, retries=0)
+        reader = RedisStore(primary.client, "chat:session:", limits, patience, Durability("replicas:1"))
+        writer = RedisStore(primary.client, "chat:session:", limits)
+        turn = begun(writer)
+        replica.process.send_signal(signal.SIGSTOP)
+        fed(writer, feed(turn, 1, b"a"))
+        assert texts(read(reader)) == [b"a"]
+        writer.apply(commit(turn, 2, b"end"))
+        with pytest.raises(StoreUnavailable, match="only 0 of 1 replicas"):
+            read(reader)
+        assert texts(read(writer)) == [b"a", b"end"]
+        replica.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: told_end(reader), "the end is never told")
+
+
+def told_end(reader: RedisStore) -> bool:
+    with contextlib.suppress(StoreUnavailable):
+        return texts(read(reader)) == [b"a", b"end"]
+    return False
 
 
 def test_what_too_few_replicas_confirmed_is_saved_once_when_it_is_saved_again() -> None:
