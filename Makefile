@@ -17,7 +17,7 @@ KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming bench-handover frames compare scaling chaos interrupts fuzz faults histories attack replay clean docs mutate screenshots
+.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming bench-handover frames profile compare scaling chaos interrupts fuzz faults histories attack replay clean docs mutate screenshots
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -31,6 +31,7 @@ help:
 	@echo "make bench-streaming the way of chunks from the handler to many readers: ARGS=--quick, REPORT=docs/performance.md"
 	@echo "make bench-handover  handing over a journal of 100,000 writes, and what others wait meanwhile: ARGS='--kind turns'"
 	@echo "make frames          the Python frames and changes of room of an operation: ARGS='--list append' lists them"
+	@echo "make profile         whose the time of a request is, of gunicorn, Flask, redis-py and us: REPORT=docs/performance.md"
 	@echo "make compare         what a turn takes in other packages, and what eight writers at once leave: REPORT=docs/comparison.md"
 	@echo "make scaling         what sessions take of a server, and what millions need: ARGS=--quick, REPORT=docs/scaling.md"
 	@echo "make chaos           break servers, network and workers under load, count broken promises: MINUTES=10 SEED= WORLD=all"
@@ -120,6 +121,14 @@ bench-handover: $(VENV)/ready
 
 frames: $(VENV)/ready
 	@exec $(BIN)/python -m benchmarks.frames $(ARGS)
+
+$(VENV)-profile/ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)-profile
+	$(VENV)-profile/bin/pip install --quiet --disable-pip-version-check --editable '.[embedded,examples,test]' py-spy
+	@touch $@
+
+profile: $(VENV)-profile/ready
+	@exec $(VENV)-profile/bin/python -m benchmarks.profile $(ARGS) $(if $(REPORT),--report $(REPORT))
 
 # The packages that are compared bring a hundred others.
 $(VENV)-others/ready: setup.cfg pyproject.toml benchmarks/others.txt

@@ -22,7 +22,7 @@ from .measure import Cost, Result, median, server_seconds
 
 _CLIENTS = 4
 _ROUNDS = 5
-_MESSAGE = json.dumps({"content": "u" * 200})
+MESSAGE = json.dumps({"content": "u" * 200})
 _WORKERS = {"sync": ["--worker-class", "sync"], "gthread": ["--worker-class", "gthread", "--threads", "4"]}
 
 
@@ -39,9 +39,9 @@ def http_results(server: Server, seconds: float) -> list[Result]:
     """Each route of the blueprint for so many seconds against a hand-written one, and ``continue`` against a bare one."""
     results = []
     for kind, options in _WORKERS.items():
-        with _serving(server, options) as (port, worker):
+        with serving(server, options) as (port, worker):
             ours, theirs = _asks(port, "/sessions"), _asks(port, "/by-hand")
-            bare = Ask("POST", ["/bare"] * _CLIENTS, _MESSAGE)
+            bare = Ask("POST", ["/bare"] * _CLIENTS, MESSAGE)
             asks = [*ours.values(), *theirs.values(), bare]
             rounds = [[_cost(server, port, worker, ask, seconds / _ROUNDS) for ask in asks] for _ in range(_ROUNDS)]
         found = [median(column) for column in zip(*rounds, strict=True)]
@@ -57,27 +57,27 @@ def http_results(server: Server, seconds: float) -> list[Result]:
 
 def _asks(port: int, root: str) -> dict[str, Ask]:
     """The requests to routes below *root*: sessions are made for them."""
-    names = [str(_asked(port, Ask("POST", [root], "{}"))["session_id"]) for _ in range(2 * _CLIENTS)]
+    names = [str(asked(port, Ask("POST", [root], "{}"))["session_id"]) for _ in range(2 * _CLIENTS)]
     read, continued = names[:_CLIENTS], names[_CLIENTS:]
     for name in read:
         for _ in range(10):
-            _asked(port, Ask("POST", [f"{root}/{name}/messages"], _MESSAGE))
+            asked(port, Ask("POST", [f"{root}/{name}/messages"], MESSAGE))
     for _ in range(50):
-        _asked(port, Ask("POST", [root], "{}", "alice"))
+        asked(port, Ask("POST", [root], "{}", "alice"))
     return {
         "start": Ask("POST", [root] * _CLIENTS, "{}"),
-        "continue": Ask("POST", [f"{root}/{name}/messages" for name in continued], _MESSAGE),
+        "continue": Ask("POST", [f"{root}/{name}/messages" for name in continued], MESSAGE),
         "get 20 messages": Ask("GET", [f"{root}/{name}" for name in read]),
         "list 50 sessions": Ask("GET", [f"{root}?limit=50"] * _CLIENTS, owner="alice"),
     }
 
 
 @contextlib.contextmanager
-def _serving(server: Server, options: list[str]) -> Iterator[tuple[int, int]]:
-    """The port of a gunicorn, and the process that works there."""
+def serving(server: Server, options: list[str], **more: str) -> Iterator[tuple[int, int]]:
+    """The port of a gunicorn, and the process that works there. *more* goes into its environment."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "CONVSTORE_URL": server.url, "INSTANCE": folder}
+        environment = {**os.environ, **more, "CONVSTORE_URL": server.url, "INSTANCE": folder}
         command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--log-level", "critical", *options]
         command += ["--bind", f"127.0.0.1:{port}", "benchmarks.http_app:create_app()"]
         process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, env=environment)
@@ -85,7 +85,7 @@ def _serving(server: Server, options: list[str]) -> Iterator[tuple[int, int]]:
             deadline = time.monotonic() + 20
             while time.monotonic() < deadline:
                 with contextlib.suppress(OSError):
-                    _asked(port, Ask("POST", ["/bare"], "{}"))
+                    asked(port, Ask("POST", ["/bare"], "{}"))
                     break
                 time.sleep(0.05)
             (worker,) = children(process.pid)
@@ -95,7 +95,7 @@ def _serving(server: Server, options: list[str]) -> Iterator[tuple[int, int]]:
             process.wait(20)
 
 
-def _asked(port: int, ask: Ask) -> dict[str, object]:
+def asked(port: int, ask: Ask) -> dict[str, object]:
     client = http.client.HTTPConnection("127.0.0.1", port)
     found = _answer(client, ask, ask.paths[0])
     client.close()

@@ -50,7 +50,7 @@ BLOCK = re.compile(
 )
 COMMENT = re.compile(r"<!-- (given|continues|not run|same|then):? ?(.*?) ?-->", re.DOTALL)
 MADE = re.compile(
-    r"^<!-- (?:made of .*|end|/?(?:bench|layers|streaming|followers|others|measured|assumed|plan|cluster)) -->$",
+    r"^<!-- (?:made of .*|end|/?(?:bench|layers|profile|streaming|followers|others|measured|assumed|plan|cluster)) -->$",
     re.MULTILINE,
 )
 """Marks of what a program writes."""
@@ -230,7 +230,7 @@ def test_every_command_that_is_named_exists(page: str) -> None:
 def prose(page: str) -> str:
     """A page without its code, and without rows and tables that programs write."""
     text = re.sub(
-        r"<!-- (made of|bench|layers|streaming|followers|others|measured|assumed|plan|cluster)\b.*?<!-- (end|/\w+) -->",
+        r"<!-- (made of|bench|layers|profile|streaming|followers|others|measured|assumed|plan|cluster)\b.*?<!-- (end|/\w+) -->",
         "",
         TEXTS[page],
         flags=re.DOTALL,
