@@ -230,7 +230,8 @@ def test_every_command_that_is_named_exists(page: str) -> None:
 def prose(page: str) -> str:
     """A page without its code, and without rows and tables that programs write."""
     text = re.sub(
-        r"<!-- (made of|bench|layers|profile|streaming|followers|others|measured|assumed|plan|cluster)\b.*?<!-- (end|/\w+) -->",
+        r"<!-- (made of|bench|layers|profile|streaming|followers|others|measured|assumed|plan|cluster)\b.*?"
+        r"<!-- (end|/\w+) -->",
         "",
         TEXTS[page],
         flags=re.DOTALL,

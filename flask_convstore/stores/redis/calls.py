@@ -117,6 +117,11 @@ class Calls:
         self._pool: Any = client.connection_pool
         self._patience = patience
 
+    @property
+    def waits_for_replicas(self) -> bool:
+        """True if a write is acknowledged when replicas have it."""
+        return bool(self._replicas)
+
     def command(self, *command: Argument) -> Any:
         """Send one plain command. Return its reply."""
         (reply,) = self.commands([command])
@@ -455,20 +460,6 @@ class Calls:
             self._check_confirmed(replies, confirmed)
             return replies
         return self._retried(commands, key, writes, deadline)
-
-    def confirm(self, key: str) -> None:
-        """Wait until replicas have all that the primary of *key* has written so far, where a write must be on replicas.
-
-        Raises:
-            StoreUnavailable: They have not, or the server does not answer.
-        """
-        if not self._replicas:
-            return
-        waiting = ("WAIT", self._replicas, int(500 * self._patience.timeout))
-        _, confirmed = self._retried([("EXISTS", key), waiting], key, False, self._deadline())
-        if _raised(confirmed, "WAIT", writes=False) < self._replicas:
-            reason = f"only {confirmed} of {self._replicas} replicas have confirmed in time what was written"
-            raise StoreUnavailable(reason, written=False)
 
     def _check_written(self, replies: Sequence[Any], disk: Any) -> None:
         is_sent_again = any(isinstance(reply, exceptions.NoScriptError) for reply in replies)

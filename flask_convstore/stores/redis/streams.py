@@ -59,20 +59,23 @@ class RedisStreams:
         self, asked: Sequence[ReplyPosition], found: list[ReplyParts | ConvstoreError]
     ) -> list[ReplyParts | ConvstoreError]:
         """Tell no end of a reply that replicas lack, where writes must be on replicas: a fail-over would take it back."""
+        if not self._calls.waits_for_replicas:
+            return found
         doubts: dict[str, ConvstoreError | None] = {}
         for index, (position, page) in enumerate(zip(asked, found, strict=True)):
             if isinstance(page, ReplyParts) and any(part.version for part in page.parts):
-                key = session_key(self._prefix, position.session_id)
-                place = self._calls.place_of(key)
+                keys = session_keys(self._prefix, position.session_id)
+                place = self._calls.place_of(keys[0])
                 if place not in doubts:
-                    doubts[place] = self._doubt(key)
+                    doubts[place] = self._doubt(keys)
                 found[index] = doubts[place] or page
         return found
 
-    def _doubt(self, key: str) -> ConvstoreError | None:
+    def _doubt(self, keys: tuple[str, str, str]) -> ConvstoreError | None:
         try:
-            self._calls.confirm(key)
+            self._calls.call(Call("confirm", keys, (), writes=True))
         except ConvstoreError as error:
+            error.written = False
             return error
         return None
 

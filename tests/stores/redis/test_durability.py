@@ -9,10 +9,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask
 
 from flask_convstore import ConfigurationError, ConversationStore, Message, StoreMisconfigured, StoreUnavailable
 from flask_convstore.config import Settings, limits_of
+from flask_convstore.domain.commands import Append, CommitTurn, Delete
+from flask_convstore.domain.types import ANY
 from flask_convstore.stores.redis.calls import Call, Calls, Durability, Patience
 from flask_convstore.stores.redis.store import RedisStore
 
@@ -20,7 +23,7 @@ from ...processes import wait_for
 from ...servers import Server, running
 from ...service import Service, problem
 from ...topologies import is_linked, told
-from ..test_streams import begun, commit, fed, feed, read, texts
+from ..test_streams import REPLY, begun, commit, fed, feed, read, texts
 
 pytestmark = pytest.mark.server
 
@@ -86,22 +89,62 @@ def test_a_shortfall_says_that_the_message_is_written() -> None:
         assert service.get(session_id)["message_count"] == 2
 
 
+@contextlib.contextmanager
+def frozen(replica: Server) -> Iterator[None]:
+    """A replica that stands still, for the length of a block."""
+    replica.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        replica.process.send_signal(signal.SIGCONT)
+
+
+def store_on(server: Server, level: str = "primary") -> RedisStore:
+    """A store with connections of its own."""
+    client = redis.Redis(port=server.port)
+    return RedisStore(
+        client, "chat:session:", limits_of(Settings()), Patience(timeout=1.0, retries=0), Durability(level)
+    )
+
+
 def test_no_reader_is_told_the_end_of_a_reply_that_replicas_lack() -> None:
     """A fail-over would take it back. The parts before the end are told at once."""
     with replicated(1) as (primary, [replica]):
-        limits, patience = limits_of(Settings()), Patience(timeout=1.0, retries=0)
-        reader = RedisStore(primary.client, "chat:session:", limits, patience, Durability("replicas:1"))
-        writer = RedisStore(primary.client, "chat:session:", limits)
+        reader, writer = store_on(primary, "replicas:1"), store_on(primary)
         turn = begun(writer)
-        replica.process.send_signal(signal.SIGSTOP)
-        fed(writer, feed(turn, 1, b"a"))
-        assert texts(read(reader)) == [b"a"]
-        writer.apply(commit(turn, 2, b"end"))
-        with pytest.raises(StoreUnavailable, match="only 0 of 1 replicas"):
-            read(reader)
-        assert texts(read(writer)) == [b"a", b"end"]
-        replica.process.send_signal(signal.SIGCONT)
+        with frozen(replica):
+            fed(writer, feed(turn, 1, b"a"))
+            assert texts(read(reader)) == [b"a"]
+            writer.apply(commit(turn, 2, b"end"))
+            with pytest.raises(StoreUnavailable, match="only 0 of 1 replicas") as caught:
+                read(reader)
+            assert caught.value.written is False
+            assert texts(read(writer)) == [b"a", b"end"]
         wait_for(lambda: told_end(reader), "the end is never told")
+
+
+@pytest.mark.parametrize("kind", ["append", "delete", "begin", "commit"])
+def test_a_repeat_over_another_connection_waits_for_replicas_too(kind: str) -> None:
+    """WAIT waits for what its own connection has written, which a repeat has not."""
+    with replicated(1) as (primary, [replica]):
+        first, second = store_on(primary, "replicas:1"), store_on(primary, "replicas:1")
+        turn = begun(first)
+        writes: dict[str, Append | Delete | CommitTurn] = {
+            "append": Append(session_id="s", owner=ANY, elements=(REPLY,)),
+            "delete": Delete(session_id="s", owner=ANY),
+            "commit": commit(turn, 1, b"end"),
+        }
+
+        def call(store: RedisStore) -> object:
+            return store.begin(turn) if kind == "begin" else store.apply(writes[kind])
+
+        with frozen(replica):
+            for store in (first, second, first):
+                with pytest.raises(StoreUnavailable, match="only 0 of 1 replicas") as caught:
+                    call(store)
+                assert caught.value.written is True
+        wait_for(lambda: is_linked(replica), "no replication")
+        call(second)
 
 
 def told_end(reader: RedisStore) -> bool:

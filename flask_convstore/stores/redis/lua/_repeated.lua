@@ -1,5 +1,6 @@
 -- _repeated: answer a known token with its receipt. Only the lifetime moves.
 if receipt and gone then
+    --#include _propagate.lua
     return {"repeated", nonce, receipt, 0, 0, 0}
 end
 if receipt then
