@@ -124,17 +124,19 @@ class Watched:
 
 
 @contextlib.contextmanager
-def sentinels(password: str | None = None) -> Iterator[Watched]:
+def sentinels(password: str | None = None, down_after_ms: int = 500) -> Iterator[Watched]:
     with contextlib.ExitStack() as stack:
         primary, replica = (Server(programs()["valkey"], "--repl-diskless-sync-delay", "0") for _ in range(2))
         for server in (primary, replica):
             stack.callback(server.stop)
-        with watched(primary, [replica], password) as found:
+        with watched(primary, [replica], password, down_after_ms) as found:
             yield found
 
 
 @contextlib.contextmanager
-def watched(primary: Server, replicas: list[Server], password: str | None = None) -> Iterator[Watched]:
+def watched(
+    primary: Server, replicas: list[Server], password: str | None = None, down_after_ms: int = 500
+) -> Iterator[Watched]:
     """The *replicas* follow the *primary*, and three Sentinels beside them watch it. They may want a *password*."""
     host, within = replicas[0].host, replicas[0].within
     with contextlib.ExitStack() as stack:
@@ -147,7 +149,8 @@ def watched(primary: Server, replicas: list[Server], password: str | None = None
             file = Path(primary.folder, f"sentinel{len(ports)}.conf")
             file.write_text(
                 f"sentinel monitor mymaster {primary.host} {primary.port} 2\n"
-                f"sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 2000\n{secret}"
+                f"sentinel down-after-milliseconds mymaster {down_after_ms}\n"
+                f"sentinel failover-timeout mymaster 2000\n{secret}"
             )
             ports.append(_sentinel(stack, file, host, within))
         clients = [redis.Redis(host, port, password=password) for port in ports]

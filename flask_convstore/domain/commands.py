@@ -419,6 +419,8 @@ class CommitTurn:
     Attributes:
         status: What becomes of the message: ``unanswered``, ``failed``, or "" for a reply.
         closing: The end of the reply's stream (None: there is none).
+        is_taken: The turn was taken from its producer. All that is added stands in the server's stream, so that nobody keeps
+            it elsewhere while the server is away.
     """
 
     session_id: str
@@ -429,6 +431,7 @@ class CommitTurn:
     status: Literal["", "unanswered", "failed"] = ""
     usage: Usage | None = None
     closing: Closing | None = None
+    is_taken: bool = False
     token: str = field(default_factory=new_token)
     digest: str = ""
 

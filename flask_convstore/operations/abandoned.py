@@ -137,6 +137,7 @@ def _command(
         status=status,
         usage=usage,
         closing=_closing(access, attempt, found, closing),
+        is_taken=True,
     )
     if not head.token or ended == "failed":  # one that has failed can be tried again
         return command, ended
@@ -148,9 +149,10 @@ def _failed(access: Access, session_id: str, attempt: str, found: ReplyParts) ->
     """End a turn with nothing of its reply."""
     error = failure(ReplyFailed(session_id, "the reply cannot be stored"))
     closing = _closing(access, attempt, found, closing_parts((), "failed", error))
-    return CommitTurn(
-        session_id=session_id, owner=access.owner, turn=attempt, status="failed", closing=closing
-    ), "failed"
+    command = CommitTurn(
+        session_id=session_id, owner=access.owner, turn=attempt, status="failed", closing=closing, is_taken=True
+    )
+    return command, "failed"
 
 
 def _closing(access: Access, attempt: str, found: ReplyParts, parts: list[bytes]) -> Closing:

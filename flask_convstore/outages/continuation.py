@@ -55,13 +55,15 @@ def all_keys(session_id: str) -> tuple[str, str]:
 def can_begin(command: Command | BeginTurn) -> bool:
     """Tell whether *command* can be done to a session of which nothing is known.
 
-    What names a message or a version, and what works on the whole session, cannot.
+    What names a message or a version, and what works on the whole session, cannot. The end of a turn that was taken from its
+    producer cannot either: who takes it after a fail-over stores another one.
     """
     if isinstance(command, Put):
         return command.may_continue
     if isinstance(command, BeginTurn) and command.element is None:
         return False
-    is_free = not (getattr(command, "expected", "") or getattr(command, "replaces", ""))
+    needs_more = (getattr(command, name, None) for name in ("expected", "replaces", "is_taken"))
+    is_free = not any(needs_more)
     return isinstance(command, _BEGINNERS) and is_free
 
 

@@ -359,7 +359,7 @@ def _freeze_primary(world: ReplicatedWorld, chance: random.Random) -> None:
     victim = primaries[chance.randrange(len(primaries))]
     victim.process.send_signal(signal.SIGSTOP)
     try:
-        time.sleep(chance.uniform(0.3, 3))
+        time.sleep(chance.uniform(0.3, 4))
     finally:
         victim.process.send_signal(signal.SIGCONT)
 

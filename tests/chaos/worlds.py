@@ -52,6 +52,9 @@ SETTINGS = {
 }
 
 _HEALED_SECONDS = 60
+_DOWN_AFTER_MS = 2000
+"""Milliseconds of silence for Sentinels. On a busy machine a server is silent for a second, and one that comes back with
+nothing on its disk would take over from the one that has all."""
 
 
 class World(abc.ABC):
@@ -246,7 +249,7 @@ class ClusterWorld(ReplicatedWorld):
 def sentinel() -> Iterator[SentinelWorld]:
     with contextlib.ExitStack() as stack:
         folder = _folder(stack)
-        world = SentinelWorld(folder, stack.enter_context(sentinels()))
+        world = SentinelWorld(folder, stack.enter_context(sentinels(down_after_ms=_DOWN_AFTER_MS)))
         stack.callback(world.close)
         stack.callback(world.workers.kill_with_master)
         world.workers.start()

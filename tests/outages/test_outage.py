@@ -25,6 +25,7 @@ from flask import Flask
 from flask_convstore import Session, StoreMisconfigured, StoreUnavailable, Turn
 from flask_convstore.domain.ids import id_made_away, made_away_at_ms
 from flask_convstore.domain.messages import Message
+from flask_convstore.operations import abandoned
 from flask_convstore.outages.journal import Journal
 from flask_convstore.outages.replay import Replayer
 
@@ -106,6 +107,32 @@ def test_a_reply_whose_turn_began_in_an_outage_keeps_its_id_when_it_is_stopped(r
         may_end.set()
     assert service.get(session_id)["history"][-1] == stopped["reply"]
     assert (stopped["reply"]["id"], stopped["reply"]["content"]) == (reply.id, "so far")
+
+
+def test_a_stop_that_cannot_be_stored_is_kept_in_no_journal(
+    redis_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's stream has all that it would store. Behind a fail-over others have ended the reply otherwise."""
+    service = service_of(redis_server, BUDGET=1)
+    may_end = threading.Event()
+    session_id = service.start()
+    with service.app.app_context():
+        with service.convstore.turn(session_id, "hi", owner=None) as turn:
+            reply = turn.stream(hanging_behind("so far", may_end))
+        assert next(iter(reply)) == "so far"
+        make = abandoned._command
+
+        def killed_meanwhile(*arguments: Any) -> Any:
+            redis_server.kill()
+            return make(*arguments)
+
+        monkeypatch.setattr(abandoned, "_command", killed_meanwhile)
+        refused = problem(service.client.delete(f"/sessions/{session_id}/replies/{reply.id}"), 503, "unavailable")
+        assert refused["written"] is False
+        waiting = service.client.get("/sessions/health").json
+        assert waiting
+        assert not waiting["pending"]
+        may_end.set()
 
 
 def hanging_behind(text: str, may_end: threading.Event) -> Iterator[str]:

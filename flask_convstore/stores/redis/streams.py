@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from ...domain.commands import EventPosition, FeedReply, ReplyPosition, TakeReply
 from ...domain.results import Heard, ReplyParts, SessionEvents
 from ...domain.types import Limits
-from ...errors import ConvstoreError, SessionNotFound, StoreError
+from ...errors import ConvstoreError, SessionNotFound, StoreError, StoreUnavailable
 from ..store import Bell
 from .arguments import feeding, in_key, owner_argument, session_key, session_keys, times_of
 from .bell import RedisBell
@@ -44,9 +44,8 @@ class RedisStreams:
     def take_reply(self, command: TakeReply) -> ReplyParts:
         keys = session_keys(self._prefix, command.session_id)
         asked: tuple[Argument, ...] = (owner_argument(command.owner), *self._times, command.reply, command.turn)
-        reply = self._calls.call(
-            Call("take_reply", keys, (*asked, f"{command.lease_ms}", f"{command.is_over:d}"), writes=False)
-        )
+        taking = Call("take_reply", keys, (*asked, f"{command.lease_ms}", f"{command.is_over:d}"), writes=True)
+        reply = self._on_replicas(taking)
         refuse(command, reply, keys)
         epoch, parts = parts_in(reply[2])
         return ReplyParts(command.reply, epoch, parts)
@@ -73,11 +72,17 @@ class RedisStreams:
 
     def _doubt(self, keys: tuple[str, str, str]) -> ConvstoreError | None:
         try:
-            self._calls.call(Call("confirm", keys, (), writes=True))
+            self._on_replicas(Call("confirm", keys, (), writes=True))
         except ConvstoreError as error:
-            error.written = False
             return error
         return None
+
+    def _on_replicas(self, call: Call) -> Any:
+        """Run a script that writes nothing that anybody has sent, and wait for replicas as a write does."""
+        try:
+            return self._calls.call(call)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(error.reason, written=False, is_down=error.is_down) from error
 
     def _parts(self, position: ReplyPosition, reply: Any) -> ReplyParts:
         self._refuse_reader(position, reply)

@@ -14,7 +14,7 @@ from flask import Flask
 
 from flask_convstore import ConfigurationError, ConversationStore, Message, StoreMisconfigured, StoreUnavailable
 from flask_convstore.config import Settings, limits_of
-from flask_convstore.domain.commands import Append, CommitTurn, Delete
+from flask_convstore.domain.commands import Append, CommitTurn, Delete, TakeReply
 from flask_convstore.domain.types import ANY
 from flask_convstore.stores.redis.calls import Call, Calls, Durability, Patience
 from flask_convstore.stores.redis.store import RedisStore
@@ -121,6 +121,17 @@ def test_no_reader_is_told_the_end_of_a_reply_that_replicas_lack() -> None:
             assert caught.value.written is False
             assert texts(read(writer)) == [b"a", b"end"]
         wait_for(lambda: told_end(reader), "the end is never told")
+
+
+def test_no_reply_is_taken_that_replicas_do_not_know_to_be_taken() -> None:
+    """Behind a fail-over its producer would have it again."""
+    with replicated(1) as (primary, [replica]):
+        store = store_on(primary, "replicas:1")
+        fed(store, feed(begun(store), 1, b"a"))
+        take = TakeReply(session_id="s", owner=ANY, turn="stop", lease_ms=60_000, reply="msg-2", is_over=False)
+        with frozen(replica), pytest.raises(StoreUnavailable, match="only 0 of 1 replicas") as caught:
+            store.take_reply(take)
+        assert caught.value.written is False
 
 
 @pytest.mark.parametrize("kind", ["append", "delete", "begin", "commit"])
