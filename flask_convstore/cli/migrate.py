@@ -56,12 +56,7 @@ def migrate_command(
     access = access_in(operator, place)
     found = FORMATS[form]
     around = _parts(pattern or found.pattern or f"{access.settings.prefix}*")
-    source = operator.state.client
-    if source_url is not None:
-        source = client_of(Settings(url=source_url), None, Path())
-    if source is None:
-        raise click.UsageError("The memory of a process has no keys of other code: name a server by --from.")
-    keys = foreign_keys(source, around, found.kind, access.settings.prefix)
+    keys = foreign_keys(_server(operator, source_url), around, found.kind, access.settings.prefix)
     choice = Choice(fields, owner, owner_field, history, bare)
     progress = Progress("sessions")
     seen: list[str] = []
@@ -79,6 +74,14 @@ def migrate_command(
     facts: dict[str, Any] = {outcome: counts[outcome] for outcome in outcomes}
     text = ", ".join(f"{counts[outcome]} {outcome}" for outcome in outcomes)
     output.tell({**facts, "dry_run": dry_run}, f"{'Nothing was written. ' if dry_run else ''}Sessions: {text}.")
+
+
+def _server(operator: Operator, url: str | None) -> Any:
+    """Return a client of the server that has the keys: of *url*, or of the app's own."""
+    client = operator.state.client if url is None else client_of(Settings(url=url), None, Path())
+    if client is None:
+        raise click.UsageError("The memory of a process has no keys of other code: name a server by --from.")
+    return client
 
 
 def _parts(pattern: str) -> tuple[str, str]:
