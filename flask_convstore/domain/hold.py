@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from inspect import CO_GENERATOR
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import FrameType
 
 from .clock import monotonic
@@ -20,6 +20,10 @@ _LOOK = 0.2
 
 _NAMELESS = 0.5
 """Seconds after which a lock without a name on it was left. One that takes it writes its name at once."""
+
+
+_MAY_BE_SUSPENDED = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
+"""Flags of code whose frames may stand still, and whose own state would be lost where they are asked."""
 
 
 class User:
@@ -34,13 +38,18 @@ class User:
         self.frame = frame
 
     def has_ended(self) -> bool:
-        """Tell whether the function does not run any more."""
+        """Tell whether the function does not run any more, in no thread and no greenlet.
+
+        Only the frame itself is asked. The frames of a thread that runs must not be walked through: it may go on meanwhile,
+        and Python 3.11 then reads what is no frame any more.
+        """
         if self.frame is None:
             return False
-        running = sys._current_frames().get(self.thread)
-        if running is None and _threads_are_greenlets():
-            return False  # a greenlet that does not run at the moment
-        return not _is_below(running, self.frame)
+        try:
+            self.frame.clear()  # the local variables of one that has ended are nobody's
+        except RuntimeError:
+            return False
+        return True
 
 
 class Hold:
@@ -94,18 +103,13 @@ class Hold:
 def here() -> User:
     """The use of a lock by the function that called, past the generators of ``contextlib``."""
     frame: FrameType | None = sys._getframe(1)
-    while frame and (frame.f_code.co_flags & CO_GENERATOR or frame.f_code.co_filename == contextlib.__file__):
+    while frame and (frame.f_code.co_flags & _MAY_BE_SUSPENDED or frame.f_code.co_filename == contextlib.__file__):
         frame = frame.f_back
     return User(frame)
 
 
-def _threads_are_greenlets() -> bool:
-    monkey = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))
-
-
 def _is_below(running: FrameType | None, frame: FrameType) -> bool:
-    """Tell whether *frame* is *running*, or called it."""
+    """Tell whether *frame* is *running*, a frame of this thread, or called it."""
     while running is not None:
         if running is frame:
             return True

@@ -14,6 +14,8 @@ import pytest
 from flask_convstore.domain.hold import Hold, User, here
 from flask_convstore.outages.journal import Journal
 
+from ..processes import wait_for
+
 
 @contextlib.contextmanager
 def held(hold: Hold) -> Iterator[None]:
@@ -93,6 +95,48 @@ def test_it_is_taken_over_from_a_function_that_has_ended(where: str) -> None:
     hold.give_back(mine)
     assert hold.take(User(None), soon())
     going_on.set()
+
+
+def test_it_is_taken_over_from_a_greenlet_that_has_ended_and_from_none_that_stands_still() -> None:
+    greenlet = pytest.importorskip("greenlet")
+    hold = Hold()
+
+    def work() -> None:
+        assert hold.take(here(), math.inf)
+        greenlet.getcurrent().parent.switch()
+
+    standing = greenlet.greenlet(work)
+    standing.switch()
+    assert not hold.take(here(), soon()), "it goes on later"
+    standing.switch()
+    assert standing.dead
+    assert hold.take(here(), time.monotonic() + 5)
+
+
+def test_asking_for_a_holder_reads_no_frames_of_a_thread_that_runs() -> None:
+    """A thread that goes on meanwhile leaves frames behind that are none any more. It took hours to be seen."""
+    hold, is_over = Hold(), threading.Event()
+
+    def deep(depth: int) -> int:
+        return deep(depth - 1) + 1 if depth else len([object() for _ in range(3)])
+
+    def work() -> None:
+        with held(hold):
+            while not is_over.is_set():
+                deep(100)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_for(lambda: hold._user is not None, "nobody has it")
+    user = hold._user
+    assert user
+    try:
+        asked_often = [user.has_ended() for _ in range(20_000)]
+    finally:
+        is_over.set()
+        thread.join()
+    assert not any(asked_often)
+    assert user.has_ended()
 
 
 def test_a_lock_without_a_name_on_it_is_taken_over_after_a_while() -> None:

@@ -668,7 +668,14 @@ def _is_unpermitted(error: exceptions.RedisError) -> bool:
 
 def _wrote(replies: Sequence[Any]) -> bool:
     """Tell whether a script among *replies* has written, now or the first time."""
-    return any(isinstance(reply, list) and reply[:1] in ([b"ok"], [b"repeated"], [b"resumed"]) for reply in replies)
+    return any(isinstance(reply, list) and _tells_of_a_write(reply) for reply in replies)
+
+
+def _tells_of_a_write(reply: list[Any]) -> bool:
+    """Tell whether *reply* says that something is stored. A turn that is refused may say so of its message."""
+    if reply[:1] in ([b"busy"], [b"lost"]):
+        return bool(reply[-1] == 1)
+    return reply[:1] in ([b"ok"], [b"repeated"], [b"resumed"])
 
 
 def _settings_in(reply: Any) -> dict[Any, Any] | None:

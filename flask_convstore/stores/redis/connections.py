@@ -138,7 +138,10 @@ class _InTime:
             parser.read_once()
             parser.is_flowing = True
             read = parser.read_response
-            replies = [read() for _ in range(count)]
+            replies = [read()]
+            for _ in range(1, count):
+                parser.is_flowing = False  # the reply to WAIT comes later than the one before it, and is not large
+                replies.append(read())
             if parser.limit != stated:
                 self._sock.settimeout(stated)
             return replies

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from flask_convstore import ConfigurationError, ConversationStore, Message, Stor
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.commands import Append, CommitTurn, Delete, TakeReply
 from flask_convstore.domain.types import ANY
+from flask_convstore.errors import TooSlow, TurnInProgress, TurnLost
 from flask_convstore.stores.redis.calls import Call, Calls, Durability, Patience
 from flask_convstore.stores.redis.store import RedisStore
 
@@ -121,6 +123,38 @@ def test_no_reader_is_told_the_end_of_a_reply_that_replicas_lack() -> None:
             assert caught.value.written is False
             assert texts(read(writer)) == [b"a", b"end"]
         wait_for(lambda: told_end(reader), "the end is never told")
+
+
+def test_a_wait_that_the_deadline_ends_is_no_answer_that_is_too_large() -> None:
+    with replicated(1) as (primary, [replica]):
+        client, limits = redis.Redis(port=primary.port), limits_of(Settings())
+        hurried = RedisStore(
+            client, "chat:session:", limits, Patience(timeout=1.0, budget=0.3), Durability("replicas:1")
+        )
+        begun(store_on(primary))
+        hurried.apply(Append(session_id="s", owner=ANY, elements=(REPLY,)))
+        with frozen(replica), pytest.raises(StoreUnavailable) as caught:
+            hurried.apply(Append(session_id="s", owner=ANY, elements=(REPLY,)))
+        assert not isinstance(caught.value, TooSlow)
+        assert caught.value.written is None
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_nobody_is_told_that_a_message_is_stored_that_replicas_lack(*, is_followed: bool) -> None:
+    """A turn that is begun again while it is in progress, or after others have written, is refused, and its message kept."""
+    with replicated(1) as (primary, [replica]):
+        first, second = store_on(primary), store_on(primary, "replicas:1")
+        with frozen(replica):
+            turn = begun(first)
+            if is_followed:
+                first.apply(CommitTurn(session_id="s", owner=ANY, turn=turn.attempt, status="unanswered"))
+                first.apply(Append(session_id="s", owner=ANY, elements=(REPLY,)))
+            with pytest.raises(StoreUnavailable, match="only 0 of 1 replicas") as caught:
+                second.begin(replace(turn, attempt="another"))
+            assert caught.value.written is True
+        wait_for(lambda: is_linked(replica), "no replication")
+        with pytest.raises(TurnLost if is_followed else TurnInProgress, match="The message was stored"):
+            second.begin(replace(turn, attempt="another"))
 
 
 def test_no_reply_is_taken_that_replicas_do_not_know_to_be_taken() -> None:

@@ -27,7 +27,8 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
              was written
          {"unended", nonce, reply, milliseconds}   the reply of the turn before is streamed, and was not ended: its lease is over,
              or it is superseded. Nothing was written
-         {"lost", nonce}                           the token is known, the turn was not ended, and others have written since, or are about to
+         {"lost", nonce, 1}                        the token is known, the turn was not ended, and others have written since, or are
+             about to. So the message is stored
          {"reused", nonce}                         this token came with another request. Nothing was written
          {"known", nonce, id}                      another message has this id. Nothing was written
          {"gone", nonce}                           there is no message to replace. Nothing was written
@@ -90,7 +91,7 @@ if receipt then
             last_seq = last_from - 1
         end
         if count == 0 and had_message or message_seq ~= last_seq then
-            return {"lost", nonce}
+            return {"lost", nonce, 1}
         end
         if message_seq > 0 then
             -- Keep the seq for the reply, which a turn of an earlier version has not.
