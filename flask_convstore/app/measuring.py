@@ -15,8 +15,10 @@ from flask import Flask
 from .. import signals
 from ..config import Settings
 from ..domain.results import Health
-from ..errors import ConfigurationError, StoreUnavailable
+from ..domain.types import ANY
+from ..errors import ConfigurationError, StoreError, StoreUnavailable
 from ..operations.access import InsideTurn
+from ..operations.figures import figures
 from ..stores.figures import FiguresStore
 from ..stores.store import Store
 from ..streaming.listening import tell_of_followers
@@ -139,8 +141,11 @@ class Measured(Protocol):
     settings: Settings
     journal: Journal | None
     measuring: Measuring
+    figures: FiguresStore
 
     def health(self, *, brief: bool = False) -> Health: ...
+
+    def places(self) -> dict[str, str]: ...
 
 
 def page(states: Iterable[Measured]) -> tuple[bytes, str]:
@@ -158,6 +163,8 @@ def _facts(state: Measured) -> HostFacts:
     state.measuring.refresh()
     health = state.health(brief=True)
     values: dict[str, float] = {"convstore_up": health.connected, "convstore_degraded": health.degraded}
+    if state.settings.figures and health.connected:
+        values |= _figures(state)
     if state.journal:
         try:
             status = state.journal.status()
@@ -171,3 +178,18 @@ def _facts(state: Measured) -> HostFacts:
             "convstore_journal_dropped_commands": status.dropped,
         }
     return HostFacts(state.measuring.name, values)
+
+
+def _figures(state: Measured) -> dict[str, float]:
+    """Count the sessions. Empty where the server does not tell."""
+    state.measuring.send_figures()
+    try:
+        found = figures(state.figures, state.places(), ANY)
+    except StoreError:
+        return {}
+    return {
+        "convstore_sessions": found.alive,
+        "convstore_sessions_expired": found.expired or 0,
+        "convstore_stored_messages": found.messages,
+        "convstore_stored_bytes": found.size,
+    }

@@ -60,7 +60,7 @@ class Figures:
         since_ms: The time since which is counted, in milliseconds since 1970. None: nobody counts.
         is_exact: All sessions were counted. False: *alive*, *messages* and *size*, and with them *expired*, are estimates
             from a sample.
-        error: Standard error of *alive* as a share of it. 0.0 where that is exact.
+        error: Standard error of *alive* as a share of it. 0.0 where that is exact, 1.0 where a sample has found no session.
         places: The same by place: ``sessions``, ``chats`` and ``mapping:<name>``.
     """
 
@@ -110,6 +110,11 @@ class Minute:
     p95_ms: float | None = None
     p99_ms: float | None = None
     degraded_seconds: int = 0
+
+
+def base_of(alive: int, totals: Sums) -> int:
+    """Compute how many sessions were there before the first one was counted, as if none had expired since."""
+    return max(0, alive - totals.get("started", 0) + totals.get("deleted", 0))
 
 
 def minute_of(at_ms: int) -> int:

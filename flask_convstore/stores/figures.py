@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ..domain.clock import now_ms
-from ..domain.figures import MINUTE_MS, Counted, Sums
+from ..domain.figures import MINUTE_MS, Counted, Sums, base_of, minute_of
 from ..domain.forks import Forking, watch
 from ..domain.types import ANY, Owner
 from .memory import MemoryStore
@@ -53,9 +53,9 @@ class FiguresStore(Protocol):
         ...
 
     def note_alive(self, alive: int) -> None:
-        """Note how many sessions are alive in this minute, and from the first time on, in the totals.
+        """Note how many sessions are alive in this minute, and the first time, how many were there before.
 
-        The first time, ``base`` is so large that no session has expired yet.
+        ``base`` of the totals are those that were there before the first one was counted.
         """
         ...
 
@@ -100,13 +100,13 @@ class MemoryFigures(Forking):
             for start, sums in portion.minutes.items():
                 self._minutes.setdefault(start, Counter()).update(sums)
             self._minutes = {start: sums for start, sums in self._minutes.items() if start > now - KEPT_MS}
-            return "alive" not in self._minutes.get(now - now % MINUTE_MS, {})
+            return "alive" not in self._minutes.get(minute_of(now), {})
 
     def note_alive(self, alive: int) -> None:
         with self._lock:
             now = now_ms()
-            self._minutes.setdefault(now - now % MINUTE_MS, Counter())["alive"] = alive
-            self._totals.setdefault("base", alive - self._totals["started"] + self._totals["deleted"])
+            self._minutes.setdefault(minute_of(now), Counter())["alive"] = alive
+            self._totals.setdefault("base", base_of(alive, self._totals))
 
     def totals(self) -> Sums:
         with self._lock:

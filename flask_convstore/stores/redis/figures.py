@@ -25,7 +25,7 @@ from redis import exceptions
 
 from ...domain.clock import now_ms
 from ...domain.deadlines import OPERATION
-from ...domain.figures import MINUTE_MS, Counted, PlaceFigures, Sums, minute_of
+from ...domain.figures import MINUTE_MS, Counted, PlaceFigures, Sums, base_of, minute_of
 from ...domain.types import ANY, Owner
 from ...errors import StoreUnavailable
 from ..figures import KEPT_MS, Portion
@@ -124,7 +124,7 @@ class RedisFigures:
         known, minute = self.totals(), self._minute(minute_of(now_ms()))
         commands: list[Sequence[Argument]] = [("HSET", minute, "alive", alive), ("PEXPIRE", minute, KEPT_MS)]
         if known and "base" not in known:
-            base = alive - known.get("started", 0) + known.get("deleted", 0)
+            base = base_of(alive, known)
             commands.append(("HSET", self._key, "base", base))
         self._asked(*commands)
 
@@ -257,8 +257,9 @@ def _counted(places: Mapping[str, str], parts: Sequence[_Drawn], is_theirs: Call
             sums[place] = alive + weight, all_messages + weight * messages, all_size + weight * size
     total = sum(alive for alive, _, _ in sums.values())
     rounded = {place: PlaceFigures(*map(round, one)) for place, one in sums.items()}
-    is_exact = all(part.is_whole for part in parts)
-    return Counted(rounded, is_exact, math.sqrt(variance) / total if total else 0.0)
+    if all(part.is_whole for part in parts):
+        return Counted(rounded)
+    return Counted(rounded, is_exact=False, error=math.sqrt(variance) / total if total else 1.0)
 
 
 def _sums(reply: Any) -> Sums:
