@@ -66,7 +66,7 @@ class Measuring:
     Args:
         url: URL of the server. "": the app's own client knows it.
         figures: Gives the place where what happened is kept.
-        alive: Counts the sessions that are there.
+        places: Gives the places of sessions that are known.
 
     Attributes:
         name: Name of the store.
@@ -74,7 +74,12 @@ class Measuring:
     """
 
     def __init__(
-        self, settings: Settings, name: str, url: str, figures: Callable[[], FiguresStore], alive: Callable[[], int]
+        self,
+        settings: Settings,
+        name: str,
+        url: str,
+        figures: Callable[[], FiguresStore],
+        places: Callable[[], dict[str, str]],
     ) -> None:
         self.name = name
         self.inside_turn: InsideTurn | None = None
@@ -93,7 +98,7 @@ class Measuring:
         if settings.figures:
             from ..telemetry.portions import Portions
 
-            self._portions = Portions(figures, alive)
+            self._portions = Portions(figures, places)
 
     def watch(self, app: Flask, convstore: object, circuit: Circuit) -> None:
         """Count what the store in *app* tells beside its calls."""

@@ -45,6 +45,11 @@ class Counted(NamedTuple):
     is_exact: bool = True
     error: float = 0.0
 
+    @property
+    def alive(self) -> int:
+        """The sessions of all places."""
+        return sum(place.alive for place in self.places.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
@@ -112,9 +117,12 @@ class Minute:
     degraded_seconds: int = 0
 
 
-def base_of(alive: int, totals: Sums) -> int:
-    """Compute how many sessions were there before the first one was counted, as if none had expired since."""
-    return max(0, alive - totals.get("started", 0) + totals.get("deleted", 0))
+def base_of(alive: int, older: int, totals: Sums) -> int:
+    """Compute how many sessions were there before any was counted as started.
+
+    *alive* may have some whose processes have not told of them yet. *older* lacks those that were deleted since.
+    """
+    return max(0, min(alive - totals.get("started", 0), older) + totals.get("deleted", 0))
 
 
 def minute_of(at_ms: int) -> int:

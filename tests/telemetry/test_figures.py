@@ -194,6 +194,7 @@ from flask_convstore import open_store
 from flask_convstore.telemetry import portions
 
 url, names, end = sys.argv[1:]
+portions.EVERY = 0.3
 store = open_store(url, figures=True, fallback="none")
 for name in names.split(","):
     if name == "wait":
