@@ -202,7 +202,7 @@ class AppState(Forking):
         watched = CircuitStore(redis_store, self.circuit, watch, settings.budget, is_for_callers=False)
         if not namespace:
             figures = RedisFigures(self.client, settings.prefix, patience_of(settings))
-            self.figures = CircuitFigures(figures, watched)
+            self.figures = CircuitFigures(figures, self.circuit, settings.budget)
         store: Store = OtherHostsStore(called, limits, self._keys)
         if self.journal:
             fallback = FallbackStore(
