@@ -15,7 +15,8 @@ from flask_convstore.domain.trips import TRIPS
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import StoreMisconfigured
 from flask_convstore.stores.connect import client_of
-from flask_convstore.stores.figures import FiguresStore, MemoryFigures, Portion
+from flask_convstore.stores.figures import FiguresStore, Portion
+from flask_convstore.stores.memory_figures import MemoryFigures
 from flask_convstore.stores.redis.calls import PATIENCE
 from flask_convstore.stores.redis.cluster import LazyCluster
 from flask_convstore.stores.redis.figures import RedisFigures
