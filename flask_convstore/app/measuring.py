@@ -1,4 +1,4 @@
-"""Metrics and traces of a store in an app: where they are on, stores around the store, and else nothing at all.
+"""Metrics, figures and traces of a store in an app: where they are on, stores around the store, and else nothing at all.
 
 The packages that they need are optional, and are imported only where a setting turns them on.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Flask
@@ -15,16 +15,20 @@ from flask import Flask
 from .. import signals
 from ..config import Settings
 from ..domain.results import Health
-from ..errors import ConfigurationError, StoreUnavailable
+from ..domain.types import ANY
+from ..errors import ConfigurationError, StoreError, StoreUnavailable
 from ..operations.access import InsideTurn
+from ..operations.figures import figures
+from ..stores.figures import FiguresStore
 from ..stores.store import Store
 from ..streaming.listening import tell_of_followers
 
 if TYPE_CHECKING:
     from ..outages.circuit import Circuit
     from ..outages.journal import Journal
-    from ..telemetry.metered_store import Meter
+    from ..telemetry.meter import Meter
     from ..telemetry.metrics import HostFacts
+    from ..telemetry.portions import Portions
     from ..telemetry.tracing import TurnSpans
 
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -57,30 +61,44 @@ def _is_there(package: str) -> bool:
 
 
 class Measuring:
-    """The measuring of one store in one app. With both settings off it does nothing.
+    """The measuring of one store in one app. With all settings off it does nothing.
 
     Args:
         url: URL of the server. "": the app's own client knows it.
+        figures: Gives the place where what happened is kept.
+        places: Gives the places of sessions that are known.
 
     Attributes:
         name: Name of the store.
         inside_turn: Makes the span of a turn current. None: turns are not traced.
     """
 
-    def __init__(self, settings: Settings, name: str, url: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        url: str,
+        figures: Callable[[], FiguresStore],
+        places: Callable[[], dict[str, str]],
+    ) -> None:
         self.name = name
         self.inside_turn: InsideTurn | None = None
         self._spans: TurnSpans | None = None
         self._meter: Meter | None = None
+        self._portions: Portions | None = None
         if settings.tracing:
             from ..telemetry.tracing import TurnSpans, target_of
 
             self._spans = TurnSpans(name, target_of(url))
             self.inside_turn = self._spans.inside
         if settings.metrics:
-            from ..telemetry.metered_store import Meter
+            from ..telemetry.meter import Meter
 
             self._meter = Meter(name)
+        if settings.figures:
+            from ..telemetry.portions import Portions
+
+            self._portions = Portions(figures, places)
 
     def watch(self, app: Flask, convstore: object, circuit: Circuit) -> None:
         """Count what the store in *app* tells beside its calls."""
@@ -102,12 +120,19 @@ class Measuring:
             from ..telemetry.traced_store import TracedStore
 
             store = TracedStore(store, self._spans)
-        if self._meter:
+        observers = [one for one in (self._meter, self._portions and self._portions.tally) if one]
+        if observers:
             from ..telemetry.metered_store import MeteredStore
 
-            store = MeteredStore(store, self._meter)
+            store = MeteredStore(store, observers)
+        if self._meter:
             tell_of_followers(store, self._meter.followed)
         return store
+
+    def send_figures(self) -> None:
+        """Send what this process has counted, before somebody looks."""
+        if self._portions:
+            self._portions.send()
 
     def refresh(self) -> None:
         """Bring the gauges of this process up to date."""
@@ -121,8 +146,11 @@ class Measured(Protocol):
     settings: Settings
     journal: Journal | None
     measuring: Measuring
+    figures: FiguresStore
 
     def health(self, *, brief: bool = False) -> Health: ...
+
+    def places(self) -> dict[str, str]: ...
 
 
 def page(states: Iterable[Measured]) -> tuple[bytes, str]:
@@ -140,6 +168,8 @@ def _facts(state: Measured) -> HostFacts:
     state.measuring.refresh()
     health = state.health(brief=True)
     values: dict[str, float] = {"convstore_up": health.connected, "convstore_degraded": health.degraded}
+    if state.settings.figures and health.connected:
+        values |= _figures(state)
     if state.journal:
         try:
             status = state.journal.status()
@@ -153,3 +183,18 @@ def _facts(state: Measured) -> HostFacts:
             "convstore_journal_dropped_commands": status.dropped,
         }
     return HostFacts(state.measuring.name, values)
+
+
+def _figures(state: Measured) -> dict[str, float]:
+    """Count the sessions. Empty where the server does not tell."""
+    state.measuring.send_figures()
+    try:
+        found = figures(state.figures, state.places(), ANY)
+    except StoreError:
+        return {}
+    return {
+        "convstore_sessions": found.alive,
+        "convstore_sessions_expired": found.expired or 0,
+        "convstore_stored_messages": found.messages,
+        "convstore_stored_bytes": found.size,
+    }

@@ -11,16 +11,19 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..domain.clock import monotonic
 from ..domain.commands import BeginTurn, Command, RenewTurn
 from ..domain.deadlines import OPERATION
+from ..domain.figures import Counted, Sums
 from ..domain.forks import Forking, watch
 from ..domain.operation_names import operation_of
 from ..domain.results import Receipt
+from ..domain.types import ANY, Owner
 from ..errors import ConvstoreError, StoreMisconfigured, StoreUnavailable, TooSlow
+from ..stores.figures import FiguresStore, Portion
 from ..stores.store import Store, StoreAround
 from .outage_watch import OutageWatch
 from .refusals import Kind, Refusals, kind_of
@@ -227,6 +230,48 @@ class CircuitStore(StoreAround):
     def _refused(self, kind: Kind, error: StoreMisconfigured) -> None:
         if self._circuit.refusals.refused(kind, error):
             self._watch.refused(error)
+
+
+class CircuitFigures:
+    """A ``FiguresStore``. See there for its methods.
+
+    Its calls open no circuit, since a single primary of a Cluster that is away lets them fail. They may close one.
+
+    Args:
+        budget: Seconds that a call may take.
+    """
+
+    def __init__(self, figures: FiguresStore, circuit: Circuit, budget: float) -> None:
+        self._figures = figures
+        self._circuit = circuit
+        self._budget = budget
+
+    def count(self, places: Mapping[str, str], owner: Owner = ANY) -> Counted:
+        return self._guarded(self._figures.count, places, owner)
+
+    def add(self, portion: Portion) -> bool:
+        return self._guarded(self._figures.add, portion)
+
+    def note_alive(self, places: Mapping[str, str]) -> None:
+        self._guarded(self._figures.note_alive, places)
+
+    def totals(self) -> Sums:
+        return self._guarded(self._figures.totals)
+
+    def minutes(self, starts_ms: Sequence[int]) -> list[Sums]:
+        return self._guarded(self._figures.minutes, starts_ms)
+
+    def _guarded(self, method: Callable[..., _T], *arguments: Any) -> _T:
+        self._circuit.enter()
+        try:
+            with OPERATION.within(self._budget):
+                given = method(*arguments)
+        except BaseException as error:
+            was_try = self._circuit.is_open and isinstance(error, StoreUnavailable)
+            (self._circuit.failed if was_try else self._circuit.gave_up)()
+            raise
+        self._circuit.answered()
+        return given
 
 
 _AWAY = (StoreUnavailable, StoreMisconfigured)
