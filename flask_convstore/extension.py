@@ -377,6 +377,30 @@ class ConversationStore(AppConversations):
             if blueprint is self.blueprint:
                 add(spec, self._served(name), f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.")
 
+    def inspector(
+        self,
+        access: Callable[[], Any] | None = None,
+        *,
+        name: str | None = None,
+        url_prefix: str = "/convstore",
+        hide_text: bool = False,
+    ) -> Blueprint:
+        """Make the blueprint of an inspector: pages on which operators see every session of every owner.
+
+        Args:
+            access: Asked before each answer: True, False (403), or a response to send instead, such as the way to a login.
+            name: Name of the blueprint. None: ``<name of the store>_inspector``. A second one needs another name.
+            url_prefix: Beginning of its paths.
+            hide_text: Show sizes in the place of messages, titles and data. Then there is no export.
+
+        Raises:
+            ConfigurationError: There is no access check.
+        """
+        from .inspector.blueprint import make_inspector  # brings the templates
+
+        name = name or f"{self.name}_inspector"
+        return make_inspector(self._state, access, name, url_prefix, hide_text=hide_text)
+
     # ---- inside
 
     def _newcomers(self) -> str | None:

@@ -59,6 +59,10 @@ class Operator(BoundStore):
         except KeyError:
             raise LookupError(f"there is no place {place!r}: name sessions, chats, or mapping:NAME") from None
 
+    def namespace(self, place: str) -> str:
+        """Name a part of the store as the journal does ("": the sessions)."""
+        return next((known.name for known in self._namespaces.known() if known.place == place), "")
+
     def directly(self, place: str = "sessions") -> Access:
         """Give access to a part of the store on the server itself. While that is away nothing is put into the journal.
 
