@@ -1,6 +1,7 @@
 """flask-convstore: keeps the conversations of a Flask app in Redis or Valkey."""
 
 from .app.bound import BoundStore, OpenStore
+from .domain.figures import Figures, Minute, PlaceFigures
 from .domain.messages import Message, Usage
 from .domain.parts import Part
 from .domain.results import Health, Page, Receipt, Summary
@@ -72,6 +73,7 @@ __all__ = [
     "ConvstoreError",
     "CorruptValue",
     "CrossOrigin",
+    "Figures",
     "Forbidden",
     "Health",
     "InvalidInput",
@@ -80,6 +82,7 @@ __all__ = [
     "Message",
     "MessageIdReused",
     "MessageNotFound",
+    "Minute",
     "NotSerializable",
     "NothingKnown",
     "NothingToReplace",
@@ -87,6 +90,7 @@ __all__ = [
     "OwnerRequired",
     "Page",
     "Part",
+    "PlaceFigures",
     "Receipt",
     "ReplyFailed",
     "ReplyInterrupted",

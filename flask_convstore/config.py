@@ -231,6 +231,9 @@ class Settings:
     metrics: bool = _setting(
         False, "Count and time every operation for Prometheus, and serve `/metrics`. Needs the extra `[metrics]`."
     )
+    figures: bool = _setting(
+        False, "Count what happens for `figures()` and `timeline()`: every few seconds each process writes its sums."
+    )
     tracing: bool = _setting(
         False,
         "Make spans of OpenTelemetry, which name the ids of sessions. Needs the extra `[tracing]`, and a provider.",
@@ -301,7 +304,7 @@ def key_problems(keys: tuple[str, ...]) -> list[str]:
     return []
 
 
-BESIDE = ("owner:", "alias:", "map:", "conversation:")
+BESIDE = ("owner:", "alias:", "map:", "conversation:", "figures:")
 """Words behind a prefix, in the keys that are no session's."""
 
 

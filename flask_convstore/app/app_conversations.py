@@ -5,8 +5,10 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING
 
+from ..domain.figures import Figures, Minute
 from ..domain.results import Health
-from ..domain.types import CALLER, Owner, Scope
+from ..domain.types import ANY, CALLER, Owner, Scope
+from ..operations import figures
 from ..operations.access import Access
 from ..operations.awaitable import AwaitableConversations
 from ..operations.conversations import Conversations
@@ -61,6 +63,34 @@ class AppConversations(Conversations):
             brief: Leave out what the server says of itself.
         """
         return self._state().health(brief=brief)
+
+    def figures(self, owner: Owner = ANY) -> Figures:
+        """Tell how many sessions there are, how large, and how many have started and ended. For operators.
+
+        The cost has a bound, whatever is there: what is many is estimated from a sample. How many have started and ended is
+        counted where ``CONVSTORE_FIGURES`` is on. Asking is no interaction.
+
+        Args:
+            owner: A name, or None for sessions without an owner: only these, in the places that this process knows.
+                ``ANY``, also in a request: all sessions.
+
+        Raises:
+            StoreUnavailable: The server is away.
+        """
+        places = {place: access.settings.prefix for place, access in self._everywhere(ANY).items()}
+        return figures.figures(self._state().figures, places, owner)
+
+    def timeline(self, minutes: int = 60) -> list[Minute]:
+        """List the last *minutes*, oldest first, the running one included. Where nothing was counted they have zeros.
+
+        Args:
+            minutes: 1 to 1,440. Only with ``CONVSTORE_FIGURES`` anything is counted, and kept for a day.
+
+        Raises:
+            InvalidInput: The number is none of these.
+            StoreUnavailable: The server is away.
+        """
+        return figures.timeline(self._state().figures, minutes)
 
     def _access(self, owner: Owner | Scope = CALLER) -> Access:
         state = self._state()

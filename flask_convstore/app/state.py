@@ -25,7 +25,7 @@ from ..domain.results import Health
 from ..errors import StoreUnavailable
 from ..operations.access import Backend
 from ..operations.health import health_of
-from ..outages.circuit import Circuit, CircuitStore
+from ..outages.circuit import Circuit, CircuitFigures, CircuitStore
 from ..outages.fallback import FallbackStore
 from ..outages.journal import Journal
 from ..outages.other_hosts import OtherHostsStore
@@ -33,9 +33,11 @@ from ..outages.outage_watch import OutageWatch
 from ..outages.replay import Replayer
 from ..outages.session_replay import Replayed
 from ..stores.connect import client_of, patience_of, target_of
+from ..stores.figures import FiguresStore, MemoryFigures
 from ..stores.memory import MemoryStore
 from ..stores.redis.calls import Durability
 from ..stores.redis.cluster import LazyCluster
+from ..stores.redis.figures import RedisFigures
 from ..stores.redis.store import RedisStore
 from ..stores.store import Store
 from ..telemetry.observed_store import ObservedStore
@@ -64,6 +66,7 @@ class AppState(Forking):
         backend: Settings and store of the sessions.
         backends: Settings and store of each namespace that is in use. "" names the sessions.
         measuring: Metrics and traces.
+        figures: Counts what is there, and keeps what has happened.
     """
 
     convstore: Any
@@ -75,10 +78,12 @@ class AppState(Forking):
     journal: Journal | None = None
     backends: dict[str, Backend] = field(default_factory=dict)
     measuring: Measuring = field(init=False, repr=False)
+    figures: FiguresStore = field(init=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _replayer: Replayer | None = field(default=None, repr=False)
     _parts: dict[str, Replayed] = field(default_factory=dict, repr=False)
     _watches: list[OutageWatch] = field(default_factory=list, repr=False)
+    _memories: dict[str, MemoryStore] = field(default_factory=dict, repr=False)
     backend: Backend = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -175,7 +180,10 @@ class AppState(Forking):
         """Put the stores of a namespace around each other."""
         limits, send = limits_of(settings), self.sender(namespace)
         if self.client is None:
-            return ObservedStore(MemoryStore(limits), send)
+            memory = self._memories[settings.prefix] = MemoryStore(limits)
+            if not namespace:
+                self.figures = MemoryFigures(self._memories)
+            return ObservedStore(memory, send)
         durability = Durability(settings.durability)
         redis_store = RedisStore(
             self.client,
@@ -191,6 +199,9 @@ class AppState(Forking):
         self._watches.append(watch)
         called = CircuitStore(redis_store, self.circuit, watch, settings.budget)
         watched = CircuitStore(redis_store, self.circuit, watch, settings.budget, is_for_callers=False)
+        if not namespace:
+            figures = RedisFigures(self.client, settings.prefix, patience_of(settings))
+            self.figures = CircuitFigures(figures, watched)
         store: Store = OtherHostsStore(called, limits, self._keys)
         if self.journal:
             fallback = FallbackStore(

@@ -11,16 +11,19 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..domain.clock import monotonic
 from ..domain.commands import BeginTurn, Command, RenewTurn
 from ..domain.deadlines import OPERATION
+from ..domain.figures import Counted, Sums
 from ..domain.forks import Forking, watch
 from ..domain.operation_names import operation_of
 from ..domain.results import Receipt
+from ..domain.types import ANY, Owner
 from ..errors import ConvstoreError, StoreMisconfigured, StoreUnavailable, TooSlow
+from ..stores.figures import FiguresStore, Portion
 from ..stores.store import Store, StoreAround
 from .outage_watch import OutageWatch
 from .refusals import Kind, Refusals, kind_of
@@ -227,6 +230,29 @@ class CircuitStore(StoreAround):
     def _refused(self, kind: Kind, error: StoreMisconfigured) -> None:
         if self._circuit.refusals.refused(kind, error):
             self._watch.refused(error)
+
+
+class CircuitFigures:
+    """A ``FiguresStore``. See there for its methods. Its calls are guarded as those of *store*."""
+
+    def __init__(self, figures: FiguresStore, store: CircuitStore) -> None:
+        self._figures = figures
+        self._guard = store._call
+
+    def count(self, places: Mapping[str, str], owner: Owner = ANY) -> Counted:
+        return self._guard(self._figures.count, places, owner)
+
+    def add(self, portion: Portion) -> bool:
+        return self._guard(self._figures.add, portion)
+
+    def note_alive(self, alive: int) -> None:
+        self._guard(self._figures.note_alive, alive)
+
+    def totals(self) -> Sums:
+        return self._guard(self._figures.totals)
+
+    def minutes(self, starts_ms: Sequence[int]) -> list[Sums]:
+        return self._guard(self._figures.minutes, starts_ms)
 
 
 _AWAY = (StoreUnavailable, StoreMisconfigured)

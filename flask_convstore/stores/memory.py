@@ -35,6 +35,7 @@ from ..domain.commands import (
     Target,
     Write,
 )
+from ..domain.figures import PlaceFigures
 from ..domain.forks import Forking, watch
 from ..domain.messages import own_id
 from ..domain.numbering import behind
@@ -337,6 +338,13 @@ class MemoryStore(Forking):
             (session.updated_at_ms if order == "updated" else session.active_at_ms, session.session_id)
             for session in own
         )
+
+    def count(self, owner: Owner) -> PlaceFigures:
+        """Count the sessions of *owner*, their messages, and the bytes of both."""
+        with self._lock:
+            own = [self._sessions[key] for _, key in self._in_order(owner, self._clock(), "active")]
+            messages = sum(len(session.elements) for session in own)
+            return PlaceFigures(len(own), messages, sum(session.size_bytes for session in own))
 
     def link(self, command: LinkAlias) -> str | None:
         with self._lock:
