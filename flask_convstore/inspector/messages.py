@@ -14,6 +14,7 @@ MOST_CHARACTERS = 20_000
 _TEXTS = ("content", "parts", "text")
 _TEXT_TYPES = ("text", "input_text", "output_text")
 _ANSWERING = ("tool", "function")
+_NAMES = ("name", "tool_call_id")
 
 
 class ShownPart(NamedTuple):
@@ -87,14 +88,15 @@ def _parts(body: Any) -> Iterator[ShownPart]:
         yield from _answer(body, body[name]) if body.get("role") in _ANSWERING else _content(body[name])
     for call in _calls(body):
         yield _folded(f"Calls {_name_of(call)}", call)
-    others = {key: value for key, value in body.items() if key not in ("role", name, "tool_calls") and value is not None}
+    shown = {"role", name, "tool_calls", *(_NAMES if body.get("role") in _ANSWERING else ())}
+    others = {key: value for key, value in body.items() if key not in shown and value is not None}
     if others:
         yield _folded(", ".join(map(str, others)), others)
 
 
 def _answer(body: Mapping[str, Any], content: Any) -> Iterator[ShownPart]:
-    name = body.get("name") or body.get("tool_call_id") or "a tool"
-    yield _folded(f"Answer of {name}", content)
+    names = " ".join(str(body[key]) for key in _NAMES if body.get(key))
+    yield _folded(f"Answer of {names or 'a tool'}", content)
 
 
 def _content(content: Any) -> Iterator[ShownPart]:

@@ -13,7 +13,7 @@ from ..domain.types import ANY
 from ..errors import StoreError
 from .plots import Plot, PlotLine, plot
 from .state_line import server
-from .wording import bytes_in_words, counted, exact, length, number
+from .wording import bytes_in_words, counted, duration, exact, number
 
 _COLUMNS = ("Alive", "Started", "Deleted", "Turns", "Failed turns", "Calls", "Failed calls", "p50 ms", "p95 ms", "p99 ms")
 
@@ -47,7 +47,7 @@ def _rows(operator: Operator, health: Health) -> list[tuple[str, str]]:
     state, settings = operator.state, operator.settings
     is_here = state.client is None
     waits = "not known" if health.pending is None else counted(health.pending, "write")
-    age = "" if health.pending_age_s is None else f", the oldest for {length(1000 * health.pending_age_s)}"
+    age = "" if health.pending_age_s is None else f", the oldest for {duration(1000 * health.pending_age_s)}"
     return [
         ("Server", f"{server(health)}, {health.role}" if health.role else server(health)),
         ("Address", "the memory of this process" if is_here else state.server),

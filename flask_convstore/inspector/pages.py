@@ -13,11 +13,12 @@ from . import wording
 
 _FILTERS = (
     wording.bytes_in_words,
-    wording.length,
+    wording.duration,
     wording.exact,
     wording.machine_time,
     wording.clock,
     wording.number,
+    wording.plain,
     wording.shortened,
 )
 

@@ -51,7 +51,7 @@ def plot(title: str, lines: Sequence[PlotLine], *, unit: str = "", bands: Sequen
     """Draw lines over the same moments. *bands* mark moments at which something was wrong."""
     most = max((value for line in lines for value in line.values if value is not None), default=0)
     top = _round_up(most)
-    parts = [*_bands(bands), *(part for line in lines for part in _drawn(line, top))]
+    parts = [*_bands(bands), *(part for line in reversed(lines) for part in _drawn(line, top))]
     inside = Markup("").join(parts)
     svg = Markup('<svg viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true" focusable="false">{}</svg>')
     names = [(line.kind, line.name, _shown(_last(line.values), unit)) for line in lines]

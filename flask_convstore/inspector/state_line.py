@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..domain.results import Health
 from ..operations.diagnosis import State
-from .wording import counted, length
+from .wording import counted, duration
 
 
 class StateLine(NamedTuple):
@@ -58,7 +58,7 @@ def _problems(health: Health) -> Iterator[str]:
 def _warnings(health: Health) -> Iterator[str]:
     if health.pending:
         writes = counted(health.pending, "write")
-        age = "" if health.pending_age_s is None else f", the oldest for {length(1000 * health.pending_age_s)}"
+        age = "" if health.pending_age_s is None else f", the oldest for {duration(1000 * health.pending_age_s)}"
         yield f"{writes} wait in this host's journal{age}."
     elif health.degraded and health.connected:
         yield "Not all is stored on the server at this moment."

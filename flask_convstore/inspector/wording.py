@@ -14,7 +14,7 @@ def bytes_in_words(count: int | float | None) -> str:
     return "not known" if count is None else size(count)
 
 
-def length(milliseconds: float) -> str:
+def duration(milliseconds: float) -> str:
     """Write a length of time by its largest unit, and by the next one where the number is small: ``1 h 5 min``."""
     left = max(0, round(milliseconds))
     for place, (unit, name) in enumerate(_UNITS):
@@ -31,12 +31,12 @@ def length(milliseconds: float) -> str:
 
 def ago(at_ms: int, now: int) -> str:
     """Write how long ago a time was."""
-    return "just now" if now - at_ms < 1000 else f"{length(now - at_ms)} ago"
+    return "just now" if now - at_ms < 1000 else f"{duration(now - at_ms)} ago"
 
 
 def until(at_ms: int, now: int) -> str:
     """Write how far away a time is."""
-    return f"in {length(at_ms - now)}" if at_ms > now else "now"
+    return f"in {duration(at_ms - now)}" if at_ms > now else "now"
 
 
 def exact(at_ms: int) -> str:
@@ -67,6 +67,11 @@ def counted(count: int, word: str) -> str:
 def shortened(text: str, most: int = _CUT) -> str:
     """Cut a text that is too long for its place."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def plain(text: str) -> str:
+    """Write out the characters of a name that nobody sees, so that no name looks like another one."""
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
 
 
 def hidden(text: str) -> str:
