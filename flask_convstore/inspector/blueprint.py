@@ -54,9 +54,7 @@ def make_inspector(
     if not callable(access):
         raise ConfigurationError([_NO_ACCESS])
     check: Check = access
-    blueprint = Blueprint(
-        name, __name__, url_prefix=url_prefix, static_folder="static", static_url_path="/static"
-    )
+    blueprint = Blueprint(name, __name__, url_prefix=url_prefix, static_folder="static", static_url_path="/static")
 
     def views() -> Views:
         return Views(name, Operator(state(), has_app=True), hide_text=hide_text)

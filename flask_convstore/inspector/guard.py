@@ -18,11 +18,11 @@ from ..errors import ConfigurationError, ConvstoreError
 from ..http.cross_site import check_site
 from ..http.problems import UNCACHED
 
+_OWN = ("style-src", "script-src", "img-src", "connect-src", "form-action")
+_NONE = ("default-src", "frame-ancestors", "base-uri")
+
 HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
+    "Content-Security-Policy": "; ".join([*(f"{one} 'none'" for one in _NONE), *(f"{one} 'self'" for one in _OWN)]),
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
     **UNCACHED,
@@ -110,9 +110,7 @@ class Forms:
 
     def give(self, response: Response, value: str, path: str) -> Response:
         """Let *response* bring the cookie, for the pages below *path*."""
-        response.set_cookie(
-            self._cookie, value, path=path, secure=request.is_secure, httponly=True, samesite="Strict"
-        )
+        response.set_cookie(self._cookie, value, path=path, secure=request.is_secure, httponly=True, samesite="Strict")
         return response
 
     def check(self, token: str, about: Sequence[str]) -> None:
@@ -122,8 +120,8 @@ class Forms:
             Refused: It is too old, about something else, or of another browser.
             ConfigurationError: The app has no SECRET_KEY.
         """
-        cookie = request.cookies.get(self._cookie, "")
-        if not cookie or self._read(token) != ["form", cookie, *about]:
+        found, cookie = self._read(token), request.cookies.get(self._cookie, "")
+        if not cookie or found != ["form", cookie, *about]:
             raise Refused(403, "This form is not valid", _STALE)
 
     def note(self, *words: str) -> str:
@@ -151,7 +149,7 @@ def has_key(app: Flask) -> bool:
     return bool(app.secret_key)
 
 
-def _keys(app: Flask) -> list[str | bytes]:
+def _keys(app: Flask) -> list[Any]:
     if not app.secret_key:
         raise ConfigurationError(["the inspector signs its forms: set SECRET_KEY. Nothing was deleted"])
     return [*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key]

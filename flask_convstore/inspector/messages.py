@@ -57,7 +57,7 @@ def shown_message(line: Mapping[str, Any], *, hide_text: bool) -> ShownMessage:
     if line.get("edits"):
         parts.append(_folded("Earlier texts", line["edits"]))
     if hide_text:
-        parts = [part._replace(text=hidden(part.text), is_hidden=True) for part in parts]
+        parts = [ShownPart(hidden(part.text), is_hidden=True) for part in parts]
     parts = [part._replace(text=_bounded(part.text)) for part in parts]
     tokens = line.get("tokens")
     facts = [("tokens", f"{tokens['input']:,} in, {tokens['output']:,} out")] if tokens else []
@@ -77,21 +77,26 @@ def indented(value: Any) -> str:
 
 
 def _parts(body: Any) -> Iterator[ShownPart]:
-    if isinstance(body, str):
-        yield ShownPart(body)
-        return
-    if not isinstance(body, dict):
-        yield ShownPart(indented(body))
-        return
-    name = next((name for name in _TEXTS if body.get(name)), None)
+    if isinstance(body, dict):
+        yield from _parts_of_dict(body)
+    else:
+        yield ShownPart(body if isinstance(body, str) else indented(body))
+
+
+def _parts_of_dict(body: Mapping[str, Any]) -> Iterator[ShownPart]:
+    is_answer = body.get("role") in _ANSWERING
+    name = next((name for name in _TEXTS if body.get(name)), "")
     if name:
-        yield from _answer(body, body[name]) if body.get("role") in _ANSWERING else _content(body[name])
+        yield from _answer(body, body[name]) if is_answer else _content(body[name])
     for call in _calls(body):
         yield _folded(f"Calls {_name_of(call)}", call)
-    shown = {"role", name, "tool_calls", *(_NAMES if body.get("role") in _ANSWERING else ())}
-    others = {key: value for key, value in body.items() if key not in shown and value is not None}
+    others = _without(body, {"role", name, "tool_calls", *(_NAMES if is_answer else ())})
     if others:
         yield _folded(", ".join(map(str, others)), others)
+
+
+def _without(body: Mapping[str, Any], shown: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key not in shown and value is not None}
 
 
 def _answer(body: Mapping[str, Any], content: Any) -> Iterator[ShownPart]:

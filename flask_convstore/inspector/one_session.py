@@ -31,11 +31,12 @@ class Waits(NamedTuple):
     """The writes to a session that wait in this host's journal.
 
     Attributes:
+        writes: Their number.
         oldest_at_ms: Time of acceptance of the oldest (None: none waits).
         aside: The reasons for which writes were set aside.
     """
 
-    count: int
+    writes: int
     oldest_at_ms: int | None
     aside: tuple[str, ...]
 
@@ -141,24 +142,19 @@ def _keys(operator: Operator, access: Access, session_id: str) -> list[RawKey] |
 
 def _waits(journal: Journal | None, namespace: str, session_id: str) -> Waits | None:
     """Find the writes to one session, or to its continuations, that wait in the journal."""
-    if journal is None:
-        return None
     try:
-        if not journal.exists():
-            return Waits(0, None, ())
-        found = [
-            journal_contents.waiting_of(journal, namespace, key)
-            for key in journal.keys(namespace, session_id, all_keys(session_id))
-        ]
-        problems = tuple(
-            one.problem
-            for one in journal_contents.aside(journal)
-            if (one.namespace, one.session_id) == (namespace, session_id)
-        )
+        return _waiting_in(journal, namespace, session_id) if journal else None
     except StoreUnavailable:
         return None
-    times = [one.oldest_at_ms for one in found if one and one.oldest_at_ms is not None]
-    return Waits(sum(one.commands for one in found if one), min(times, default=None), problems)
+
+
+def _waiting_in(journal: Journal, namespace: str, session_id: str) -> Waits:
+    keys = journal.keys(namespace, session_id, all_keys(session_id)) if journal.exists() else []
+    found = [one for key in keys if (one := journal_contents.waiting_of(journal, namespace, key))]
+    times = [one.oldest_at_ms for one in found if one.oldest_at_ms is not None]
+    wanted = namespace, session_id
+    problems = [one.problem for one in journal_contents.aside(journal) if (one.namespace, one.session_id) == wanted]
+    return Waits(sum(one.commands for one in found), min(times, default=None), tuple(problems))
 
 
 def facts_of(seen: SeenSession, snapshot: Snapshot) -> list[tuple[str, str]]:

@@ -11,11 +11,22 @@ from ..domain.figures import Figures, Minute
 from ..domain.results import Health
 from ..domain.types import ANY
 from ..errors import StoreError
-from .plots import Plot, PlotLine, plot
+from .plots import NOTHING, Plot, PlotLine, plot
 from .state_line import server
 from .wording import bytes_in_words, counted, duration, exact, number
 
-_COLUMNS = ("Alive", "Started", "Deleted", "Turns", "Failed turns", "Calls", "Failed calls", "p50 ms", "p95 ms", "p99 ms")
+_COLUMNS = (
+    "Alive",
+    "Started",
+    "Deleted",
+    "Turns",
+    "Failed turns",
+    "Calls",
+    "Failed calls",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+)
 
 
 def overview_of(operator: Operator, health: Health) -> dict[str, Any]:
@@ -92,7 +103,11 @@ def _plots(minutes: Sequence[Minute]) -> list[Plot]:
 
     return [
         plot("Sessions alive", [line("alive", "one", "alive")], bands=bands),
-        plot("Started and deleted a minute", [line("started", "one", "started"), line("deleted", "two", "deleted")], bands=bands),
+        plot(
+            "Started and deleted a minute",
+            [line("started", "one", "started"), line("deleted", "two", "deleted")],
+            bands=bands,
+        ),
         plot("Turns a minute", [line("turns", "one", "turns"), line("failed", "two", "failed_turns")], bands=bands),
         plot(
             "Time of a call",
@@ -134,4 +149,4 @@ def _values(minute: Minute) -> tuple[float | None, ...]:
 
 
 def _cell(value: float | None) -> str:
-    return "–" if value is None else number(value)
+    return NOTHING if value is None else number(value)

@@ -1,4 +1,4 @@
-"""Plots as inline SVG. They carry classes only, since the page allows no style of its own. Labels stand beside the picture."""
+"""Plots as inline SVG. They have classes only, since the page allows no inline style. Labels stand beside the picture."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ WIDTH, HEIGHT = 600, 100
 """The picture's own units. It is stretched to its place."""
 
 _EMPTY = 1.0
+NOTHING = "-"
+"""Shown in the place of a number that is not known."""
 
 
 class PlotLine(NamedTuple):
@@ -97,7 +99,7 @@ def _last(values: Sequence[float | None]) -> float | None:
 
 
 def _shown(value: float | None, unit: str) -> str:
-    return "–" if value is None else f"{number(value)} {unit}".strip()
+    return NOTHING if value is None else f"{number(value)} {unit}".strip()
 
 
 def _told(lines: Sequence[PlotLine], unit: str, bands: Sequence[bool]) -> str:

@@ -86,25 +86,25 @@ class FoundSession:
     states: tuple[str, ...] = ()
 
 
-class Answer(NamedTuple):
-    """The answer to a search.
+class SearchResult(NamedTuple):
+    """The result of a search.
 
     Attributes:
         sessions: Those of one page.
-        count: Number of those that were found in all.
+        found: Number of those that were found in all.
         looked_at: Number of sessions at which the walk looked.
         cursor: Where it goes on (None: all were looked at).
         next_start: The ``start`` of the next page of this walk (None: there is none).
     """
 
     sessions: list[FoundSession]
-    count: int
+    found: int
     looked_at: int
     cursor: str | None = None
     next_start: int | None = None
 
 
-def search(operator: Operator, question: Question, *, hide_text: bool) -> Answer:
+def search(operator: Operator, question: Question, *, hide_text: bool) -> SearchResult:
     """Search for sessions. That is no interaction with them.
 
     Raises:
@@ -216,7 +216,7 @@ def _journalled(operator: Operator, question: Question) -> list[FoundSession]:
     return found
 
 
-def _walked(access: Access, question: Question, look: Look) -> Answer:
+def _walked(access: Access, question: Question, look: Look) -> SearchResult:
     found: list[FoundSession] = []
     looked_at, cursor, ends_at = 0, question.cursor or None, monotonic() + _SECONDS
     needs_facts = not _FACTS_FOR.isdisjoint((question.state, question.order))
@@ -292,7 +292,7 @@ _KEYS: dict[str, Callable[[FoundSession, Summary], float]] = {
 
 def _page(
     found: list[FoundSession], question: Question, look: Look, *, looked_at: int, cursor: str | None
-) -> Answer:
+) -> SearchResult:
     """Sort what was found, those of which little is known first, and cut a page out of it."""
     key = _KEYS[question.order]
     found.sort(key=lambda one: (one.summary is not None, key(one, one.summary) if one.summary else 0))
@@ -300,4 +300,4 @@ def _page(
     shown = found[question.start : end]
     if _FACTS_FOR.isdisjoint((question.state, question.order)):
         shown = _closer(shown, look)
-    return Answer(shown, len(found), looked_at, cursor, end if end < len(found) else None)
+    return SearchResult(shown, len(found), looked_at, cursor, end if end < len(found) else None)

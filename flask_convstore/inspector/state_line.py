@@ -11,7 +11,7 @@ from .wording import counted, duration
 
 
 class StateLine(NamedTuple):
-    """How the store is.
+    """The state of a store, for people.
 
     Attributes:
         state: ``ok``, ``warning`` or ``problem``.

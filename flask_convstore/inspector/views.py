@@ -88,8 +88,9 @@ class Views:
         for one in backup.saved({place: access}, [(place, session_id)]):
             if one.line is None:
                 raise CorruptValue(session_id, one.problem)
-            name = {"Content-Disposition": 'attachment; filename="session.jsonl"'}
-            return Response(json_text.write(one.line) + b"\n", headers=name, mimetype="application/x-ndjson")
+            answer = Response(json_text.write(one.line) + b"\n", mimetype="application/x-ndjson")
+            answer.headers.set("Content-Disposition", "attachment", filename="session.jsonl")
+            return answer
         raise _gone(session_id)
 
     def confirm(self) -> Response:

@@ -57,20 +57,26 @@ class Panel:
     def seed(self, count: int = 12) -> None:
         """Save sessions: of two owners, of nobody, hostile ones, one with tools, and a long one."""
         for number in range(count):
-            hi = [{"role": "user", "content": f"Question {number}"}, {"role": "assistant", "content": "Answer. " * number}]
+            hi = [
+                {"role": "user", "content": f"Question {number}"},
+                {"role": "assistant", "content": "Answer. " * number},
+            ]
             self.save(f"s-{number:03}", hi, ("ada", "bob")[number % 2], title=f"Talk {number}")
-        self.save(EVIL_ID, [{"role": "user", "content": EVIL_TEXT}], EVIL_OWNER, title=EVIL_TEXT, note={"<i>": [1, None]})
+        self.save(
+            EVIL_ID, [{"role": "user", "content": EVIL_TEXT}], EVIL_OWNER, title=EVIL_TEXT, note={"<i>": [1, None]}
+        )
         self.save("parcel", TOOLS, "ada", title="A parcel", customer={"name": "Ada", "open": True}, complete=False)
         self.save("nobodys", ["plain text", {"role": "user", "parts": [{"text": "Gemini"}]}])
         long = [{"role": ("user", "assistant")[n % 2], "content": f"Number {n}. " + "word " * 30} for n in range(130)]
         self.save("long", long, "bob", title="A long one " + "x" * 150)
         with self.app.app_context():
+            self.convstore.update_session("nobodys", ttl=600)
             cost = Message({"role": "assistant", "content": "It cost"}, metadata={"model": "m"}, tokens=Usage(120, 30))
             self.convstore.append("parcel", cost, owner="ada")
 
     def get(self, path: str = "", /, **query: Any) -> Any:
         """Get a page of the inspector."""
-        return self.client.get(path_of(path, **query))
+        return self.client.get(path_of(path, **query), buffered=True)  # which closes files
 
 
 def path_of(path: str = "", /, **query: Any) -> str:

@@ -1,4 +1,4 @@
-"""A close look at sessions: facts that no list tells, and the keys behind one session. Nothing is written. For inspectors."""
+"""A close look at sessions, for inspectors: facts that no list tells, and the keys behind one session."""
 
 from __future__ import annotations
 
