@@ -122,7 +122,9 @@ def test_a_cluster_is_searched_and_its_keys_are_shown() -> None:
         seen = set(listed(panel, sort="size"))
         assert {"parcel", "long", "s-000", "s-005", EVIL_ID} <= seen
         assert listed(panel, sort="size")[0] == "long"
-        assert re.search(r"chat:session:\{parcel\} hash \d+ min \d+ bytes", words(panel.get("session", id="parcel").text))
+        assert re.search(
+            r"chat:session:\{parcel\} hash \d+ min \d+ bytes", words(panel.get("session", id="parcel").text)
+        )
 
 
 @pytest.mark.server
