@@ -111,7 +111,8 @@ def _servers() -> Iterator[dict[str, Server]]:
         server.stop()
 
 
-def _server(kind: str, servers: dict[str, Server]) -> Iterator[Server]:
+def server_of(kind: str, servers: dict[str, Server]) -> Iterator[Server]:
+    """The server of that kind, empty, for the length of a test."""
     if kind not in servers:
         servers[kind] = Server(programs()[kind])
     server = servers[kind]
@@ -129,13 +130,13 @@ def check_lifetimes(client: redis.Redis) -> None:
 @pytest.fixture
 def valkey(_servers: dict[str, Server]) -> Iterator[Server]:
     """A real Valkey, empty."""
-    yield from _server("valkey", _servers)
+    yield from server_of("valkey", _servers)
 
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest, _servers: dict[str, Server]) -> Iterator[Server]:
     """Every real server this machine has, empty."""
-    yield from _server(request.param, _servers)
+    yield from server_of(request.param, _servers)
 
 
 @pytest.fixture(params=["memory", "fakeredis", *SERVERS])
@@ -148,7 +149,7 @@ def harness(request: pytest.FixtureRequest, _servers: dict[str, Server]) -> Iter
         yield RedisHarness(client)
         check_lifetimes(client)
     else:
-        for server in _server(request.param, _servers):
+        for server in server_of(request.param, _servers):
             yield RedisHarness(server.client)
 
 

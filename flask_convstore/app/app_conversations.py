@@ -77,8 +77,9 @@ class AppConversations(Conversations):
         Raises:
             StoreUnavailable: The server is away.
         """
-        places = {place: access.settings.prefix for place, access in self._everywhere(ANY).items()}
-        return figures.figures(self._state().figures, places, owner)
+        state = self._state()
+        state.measuring.send_figures()
+        return figures.figures(state.figures, state.places(), owner)
 
     def timeline(self, minutes: int = 60) -> list[Minute]:
         """List the last *minutes*, oldest first, the running one included. Where nothing was counted they have zeros.
@@ -90,7 +91,9 @@ class AppConversations(Conversations):
             InvalidInput: The number is none of these.
             StoreUnavailable: The server is away.
         """
-        return figures.timeline(self._state().figures, minutes)
+        state = self._state()
+        state.measuring.send_figures()
+        return figures.timeline(state.figures, minutes)
 
     def _access(self, owner: Owner | Scope = CALLER) -> Access:
         state = self._state()

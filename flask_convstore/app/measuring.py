@@ -1,4 +1,4 @@
-"""Metrics and traces of a store in an app: where they are on, stores around the store, and else nothing at all.
+"""Metrics, figures and traces of a store in an app: where they are on, stores around the store, and else nothing at all.
 
 The packages that they need are optional, and are imported only where a setting turns them on.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Flask
@@ -17,14 +17,16 @@ from ..config import Settings
 from ..domain.results import Health
 from ..errors import ConfigurationError, StoreUnavailable
 from ..operations.access import InsideTurn
+from ..stores.figures import FiguresStore
 from ..stores.store import Store
 from ..streaming.listening import tell_of_followers
 
 if TYPE_CHECKING:
     from ..outages.circuit import Circuit
     from ..outages.journal import Journal
-    from ..telemetry.metered_store import Meter
+    from ..telemetry.meter import Meter
     from ..telemetry.metrics import HostFacts
+    from ..telemetry.portions import Portions
     from ..telemetry.tracing import TurnSpans
 
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -57,30 +59,39 @@ def _is_there(package: str) -> bool:
 
 
 class Measuring:
-    """The measuring of one store in one app. With both settings off it does nothing.
+    """The measuring of one store in one app. With all settings off it does nothing.
 
     Args:
         url: URL of the server. "": the app's own client knows it.
+        figures: Gives the place where what happened is kept.
+        alive: Counts the sessions that are there.
 
     Attributes:
         name: Name of the store.
         inside_turn: Makes the span of a turn current. None: turns are not traced.
     """
 
-    def __init__(self, settings: Settings, name: str, url: str) -> None:
+    def __init__(
+        self, settings: Settings, name: str, url: str, figures: Callable[[], FiguresStore], alive: Callable[[], int]
+    ) -> None:
         self.name = name
         self.inside_turn: InsideTurn | None = None
         self._spans: TurnSpans | None = None
         self._meter: Meter | None = None
+        self._portions: Portions | None = None
         if settings.tracing:
             from ..telemetry.tracing import TurnSpans, target_of
 
             self._spans = TurnSpans(name, target_of(url))
             self.inside_turn = self._spans.inside
         if settings.metrics:
-            from ..telemetry.metered_store import Meter
+            from ..telemetry.meter import Meter
 
             self._meter = Meter(name)
+        if settings.figures:
+            from ..telemetry.portions import Portions
+
+            self._portions = Portions(figures, alive)
 
     def watch(self, app: Flask, convstore: object, circuit: Circuit) -> None:
         """Count what the store in *app* tells beside its calls."""
@@ -102,12 +113,19 @@ class Measuring:
             from ..telemetry.traced_store import TracedStore
 
             store = TracedStore(store, self._spans)
-        if self._meter:
+        observers = [one for one in (self._meter, self._portions and self._portions.tally) if one]
+        if observers:
             from ..telemetry.metered_store import MeteredStore
 
-            store = MeteredStore(store, self._meter)
+            store = MeteredStore(store, observers)
+        if self._meter:
             tell_of_followers(store, self._meter.followed)
         return store
+
+    def send_figures(self) -> None:
+        """Send what this process has counted, before somebody looks."""
+        if self._portions:
+            self._portions.send()
 
     def refresh(self) -> None:
         """Bring the gauges of this process up to date."""

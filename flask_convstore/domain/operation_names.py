@@ -25,6 +25,12 @@ _COMMANDS = {kind: _named(kind) for kind in (*get_args(Command), BeginTurn, Feed
 _METHODS = {"renew": "renew_turn", "feed": "feed_reply", "follow": "follow_alias"}
 
 
+OF_THREADS = frozenset(
+    {"renew_turn", "feed_reply", "reply_parts", "session_events", "watch_list", "wait_for_turn", "ping", "about"}
+)
+"""Calls that threads and checks make again and again, or that wait on purpose."""
+
+
 def operation_of(method: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
     """Name a call to a store: by its command, else by its method."""
     command = _COMMANDS.get(type(arguments[0])) if arguments else None
@@ -40,6 +46,11 @@ def outcome_of(error: BaseException) -> str:
     """Name the outcome of an operation that has raised *error*."""
     kind: Any = type(error)
     return _outcome(kind)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Tell whether the store has failed. A refusal, such as that of a second turn, is no failure."""
+    return isinstance(error, errors.StoreError) or not isinstance(error, errors.ConvstoreError)
 
 
 @cache

@@ -9,6 +9,7 @@ A server that refuses us for good is no outage, and opens no circuit (``refusals
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -233,26 +234,42 @@ class CircuitStore(StoreAround):
 
 
 class CircuitFigures:
-    """A ``FiguresStore``. See there for its methods. Its calls are guarded as those of *store*."""
+    """A ``FiguresStore``. See there for its methods. Its calls are guarded as those of *store*.
+
+    A refusal of figures is the caller's alone. Sessions may be served all the same.
+    """
 
     def __init__(self, figures: FiguresStore, store: CircuitStore) -> None:
         self._figures = figures
-        self._guard = store._call
+        self._store = store
 
     def count(self, places: Mapping[str, str], owner: Owner = ANY) -> Counted:
-        return self._guard(self._figures.count, places, owner)
+        return self._guarded(self._figures.count, places, owner)
 
     def add(self, portion: Portion) -> bool:
-        return self._guard(self._figures.add, portion)
+        return self._guarded(self._figures.add, portion)
 
     def note_alive(self, alive: int) -> None:
-        self._guard(self._figures.note_alive, alive)
+        self._guarded(self._figures.note_alive, alive)
 
     def totals(self) -> Sums:
-        return self._guard(self._figures.totals)
+        return self._guarded(self._figures.totals)
 
     def minutes(self, starts_ms: Sequence[int]) -> list[Sums]:
-        return self._guard(self._figures.minutes, starts_ms)
+        return self._guarded(self._figures.minutes, starts_ms)
+
+    def _guarded(self, method: Callable[..., _T], *arguments: Any) -> _T:
+        @functools.wraps(method)
+        def call() -> _T | StoreMisconfigured:
+            try:
+                return method(*arguments)
+            except StoreMisconfigured as error:
+                return error
+
+        given = self._store._call(call)
+        if isinstance(given, StoreMisconfigured):
+            raise given
+        return given
 
 
 _AWAY = (StoreUnavailable, StoreMisconfigured)

@@ -79,6 +79,7 @@ class MemoryFigures(Forking):
         self._stores = stores
         self._minutes: dict[int, Counter[str]] = {}
         self._totals: Counter[str] = Counter()
+        self._numbers: dict[str, int] = {}
         self._lock = threading.RLock()
         watch(self)
 
@@ -90,7 +91,10 @@ class MemoryFigures(Forking):
 
     def add(self, portion: Portion) -> bool:
         with self._lock:
+            if portion.number <= self._numbers.get(portion.process, 0):
+                return False
             now = now_ms()
+            self._numbers[portion.process] = portion.number
             self._totals.setdefault("since_ms", now)
             self._totals.update(portion.totals)
             for start, sums in portion.minutes.items():

@@ -8,19 +8,14 @@ from typing import Any, TypeVar
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from ..domain.commands import CommitTurn, FeedReply, MoveConversation, RenewTurn
-from ..domain.operation_names import OK, end_of, operation_of, outcome_of
+from ..domain.operation_names import OF_THREADS, OK, end_of, is_failure, operation_of, outcome_of
 from ..domain.results import Begun
 from ..domain.trips import TRIPS
-from ..errors import ConvstoreError, SessionNotFound, StoreError, TurnLost
+from ..errors import SessionNotFound, TurnLost
 from ..stores.store import Store, StoreAround
 from .tracing import CONVERSATION, TurnSpans
 
 _T = TypeVar("_T")
-
-_UNTRACED = frozenset(
-    {"renew_turn", "feed_reply", "reply_parts", "session_events", "watch_list", "wait_for_turn", "ping", "about"}
-)
-"""Calls that threads and checks make again and again."""
 
 _OF_SESSION = frozenset({"load", "messages", "message", "salvage", "has_ended", "turn_remaining_ms"})
 """Calls whose first argument is the id of a session. That of others may be an owner's name."""
@@ -36,7 +31,7 @@ class TracedStore(StoreAround):
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
         kind = operation_of(method, arguments)
         asked = arguments[0] if arguments else None
-        if kind in _UNTRACED:
+        if kind in OF_THREADS:
             return self._untraced(asked, method, *arguments, **options)
         try:
             given, span = self._traced(kind, asked, method, *arguments, **options)
@@ -110,9 +105,9 @@ def _note_answer(span: Span, given: Any) -> None:
 
 
 def _note_failure(span: Span, error: BaseException) -> None:
-    """Tell of an error its kind, and not its text. A refusal, such as that of a second turn, is no failure of the store."""
+    """Tell of an error its kind, and not its text."""
     outcome = outcome_of(error)
     span.set_attribute("convstore.outcome", outcome)
-    if isinstance(error, StoreError) or not isinstance(error, ConvstoreError):
+    if is_failure(error):
         span.set_attribute("error.type", outcome)
         span.set_status(Status(StatusCode.ERROR))

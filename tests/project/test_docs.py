@@ -335,6 +335,7 @@ def test_the_permissions_are_enough(kind: str) -> None:
 def do_everything(url: str) -> None:
     app = Flask("docs")
     app.config.update(CONVSTORE_URL=url, CONVSTORE_FALLBACK="none", CONVSTORE_MAX_TURNS_PER_MINUTE=100)
+    app.config.update(CONVSTORE_FIGURES=True)
     store = ConversationStore(app)
     store.reply(lambda turn: "hello")
     app.register_blueprint(store.blueprint)
@@ -373,6 +374,8 @@ def do_everything(url: str) -> None:
         store.import_sessions(everything, owner="ada")
         store.rotate_id(everything[0]["session_id"], new_owner="eve", owner="ada")
         store.list_sessions()
+        store.figures()
+        store.figures("eve")
         store.save_message("ada", "user", "hi")
         store.get_conversation("ada")
         store.clear_conversation("ada")
@@ -386,6 +389,7 @@ def do_everything(url: str) -> None:
     assert "event: done" in started.text
     assert client.delete(started.headers["Location"]).status_code == 200
     with app.app_context():
+        store.timeline()  # sends what was counted
         store.close()
 
 

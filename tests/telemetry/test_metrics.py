@@ -334,7 +334,7 @@ def test_an_update_that_fails_fails_no_operation(
     metered: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk of the metrics may be full. The write is done, and has its answer."""
-    meter = metered.app.extensions["convstore"]["convstore"].backend.store._meter
+    meter = metered.app.extensions["convstore"]["convstore"].measuring._meter
 
     def full(*_: Any) -> None:
         raise OSError("no space left")

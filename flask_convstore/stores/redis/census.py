@@ -18,6 +18,7 @@ _SCANNED = 1_000
 
 _PLACE = re.compile(r"(?:map:[^{}:]+:|conversation:)?")
 _KINDS = (
+    ("figures", re.compile(r"figures:\{sums\}.*")),
     ("aliases", re.compile(r"alias:\{.*\}")),
     ("lists of owners", re.compile(r"owner:\{[^}]*\}")),
     ("facts of owners", re.compile(r"owner:\{[^}]*\}:.*")),

@@ -121,10 +121,12 @@ class RedisFigures:
         return bool(reply[2])
 
     def note_alive(self, alive: int) -> None:
-        known = self.totals()
-        base = alive - known.get("started", 0) + known.get("deleted", 0)
-        minute = self._minute(minute_of(now_ms()))
-        self._asked(("HSETNX", self._key, "base", base), ("HSET", minute, "alive", alive), ("PEXPIRE", minute, KEPT_MS))
+        known, minute = self.totals(), self._minute(minute_of(now_ms()))
+        commands: list[Sequence[Argument]] = [("HSET", minute, "alive", alive), ("PEXPIRE", minute, KEPT_MS)]
+        if known and "base" not in known:
+            base = alive - known.get("started", 0) + known.get("deleted", 0)
+            commands.append(("HSET", self._key, "base", base))
+        self._asked(*commands)
 
     def totals(self) -> Sums:
         return _sums(self._asked(("HGETALL", self._key))[0])

@@ -25,6 +25,7 @@ class Trial(NamedTuple):
 
 _STREAMS = "streamed replies cannot be resumed, and events come late"
 _WAITING = "turns that wait for another one look again and again"
+_FIGURES = "figures() does not work"
 _ABOUT = "doctor and health() know nothing of the server"
 
 TRIALS: tuple[Trial, ...] = tuple(
@@ -80,6 +81,8 @@ TRIALS: tuple[Trial, ...] = tuple(
         "PEXPIRE @:gate 60000": "",
         "ZREM @:index 1": "",
         "SCAN 0 MATCH @ COUNT 1": "",
+        "DBSIZE": _FIGURES,
+        "RANDOMKEY": _FIGURES,
         "UNLINK @ @:history @:tokens @:index @:gate": "",
         "XADD @:reply:1 1-1 e 1": _STREAMS,
         "PEXPIRE @:reply:1 60000": "",

@@ -231,6 +231,7 @@ def test_the_rights_that_are_asked_for_are_those_that_sessions_need() -> None:
         "watch_index",
         "changed",
         "correct",
+        "count",
         "follow",
         "forget",
         "index",
