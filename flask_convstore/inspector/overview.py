@@ -47,7 +47,7 @@ def overview_of(operator: Operator, health: Health) -> dict[str, Any]:
     except StoreError as error:
         return shown | {"note": f"There are no figures now: {error}"}
     shown |= {"tiles": _tiles(figures), "note": _note(figures)}
-    if minutes:
+    if minutes and figures.since_ms is not None:
         shown |= {"plots": _plots(minutes), "minutes": _numbers(minutes)}
         shown |= {"first_ms": minutes[0].at_ms, "last_ms": minutes[-1].at_ms}
     return shown
@@ -91,7 +91,7 @@ def _tiles(figures: Figures) -> list[tuple[str, str, str]]:
 
 def _note(figures: Figures) -> str:
     if figures.since_ms is None:
-        return "Nobody has counted yet: set CONVSTORE_FIGURES, or wait for the first minute."
+        return "Nobody counts what happens: leave CONVSTORE_FIGURES to the inspector, or turn it on."
     return f"Started, expired and deleted are counted since {exact(figures.since_ms)}."
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..domain.results import Health
 from ..operations.diagnosis import State
-from .wording import counted, duration
+from .wording import duration
 
 
 class StateLine(NamedTuple):
@@ -49,17 +49,17 @@ def _problems(health: Health) -> Iterator[str]:
     if health.pending is None:
         yield "The journal of this host cannot be read."
     if health.set_aside:
-        writes = counted(health.set_aside, "write")
-        yield f"{writes} lie aside, as the server refuses them for good: see the command journal ls."
+        writes = "1 write lies" if health.set_aside == 1 else f"{health.set_aside:,} writes lie"
+        yield f"{writes} aside, refused by the server for good: see the command journal ls."
     if health.problem:
         yield f"{health.problem[:1].upper()}{health.problem[1:].rstrip('.')}."
 
 
 def _warnings(health: Health) -> Iterator[str]:
     if health.pending:
-        writes = counted(health.pending, "write")
+        writes = "1 write waits" if health.pending == 1 else f"{health.pending:,} writes wait"
         age = "" if health.pending_age_s is None else f", the oldest for {duration(1000 * health.pending_age_s)}"
-        yield f"{writes} wait in this host's journal{age}."
+        yield f"{writes} in this host's journal{age}."
     elif health.degraded and health.connected:
         yield "Not all is stored on the server at this moment."
     if health.evicts:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium. It ends with this folder, as Playwright has a running event loop until then."""
+    """Chromium. It ends with the module, as Playwright has a running event loop until then."""
     yield from chromium()
 
 

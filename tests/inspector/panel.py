@@ -29,15 +29,19 @@ TOOLS = [
 
 
 class Panel:
-    """An app with an inspector.
+    """An app with an inspector. It counts nothing, so that no thread goes on behind its test, unless *counts*.
 
     Attributes:
         allowed: The answer of its access check.
     """
 
-    def __init__(self, url: str, *, secret: str | None = "a long secret of tests", **config: Any) -> None:
+    def __init__(
+        self, url: str, *, secret: str | None = "a long secret of tests", counts: bool = False, **config: Any
+    ) -> None:
         self.app = Flask("panel")
         self.app.config.update(CONVSTORE_URL=url, SECRET_KEY=secret, CONVSTORE_MAX_SESSIONS=0)
+        if not counts:
+            self.app.config["CONVSTORE_FIGURES"] = False
         self.app.config.update({f"CONVSTORE_{name}": value for name, value in config.items()})
         self.convstore = ConversationStore(self.app)
         self.allowed: Any = True
