@@ -44,8 +44,8 @@ def overview_of(operator: Operator, health: Health) -> dict[str, Any]:
     }
     try:
         figures, minutes = operator.figures(owner=ANY), operator.timeline()
-    except StoreError as error:
-        return shown | {"note": f"There are no figures now: {error}"}
+    except StoreError:
+        return shown | {"note": "There are no figures while the server does not answer."}
     shown |= {"tiles": _tiles(figures), "note": _note(figures)}
     if minutes and figures.since_ms is not None:
         shown |= {"plots": _plots(minutes), "minutes": _numbers(minutes)}
@@ -60,7 +60,7 @@ def _rows(operator: Operator, health: Health) -> list[tuple[str, str]]:
     waits = "not known" if health.pending is None else counted(health.pending, "write")
     age = "" if health.pending_age_s is None else f", the oldest for {duration(1000 * health.pending_age_s)}"
     return [
-        ("Server", f"{server(health)}, {health.role}" if health.role else server(health)),
+        ("Server", ", ".join(filter(None, (server(health), health.role))) if health.connected else "does not answer"),
         ("Address", "the memory of this process" if is_here else state.server),
         ("Answers in", "no answer" if health.latency_ms is None else f"{health.latency_ms:.1f} ms"),
         ("Circuit", health.circuit),

@@ -69,7 +69,7 @@ def _round_up(value: float) -> float:
         power *= 10
     while power > value:
         power /= 10
-    return next((step * power for step in (1, 2, 5) if step * power >= value), 10 * power)
+    return next((step * power for step in (1, 2, 3, 4, 5, 6, 8) if step * power >= value), 10 * power)
 
 
 def _drawn(line: PlotLine, top: float) -> Iterable[Markup]:

@@ -18,7 +18,7 @@ from .pages import page
 from .search import KINDS, MOST_LOOKED_AT, ORDERS, STATES, Question, access_to, search
 from .state_line import state_line
 
-_LIVE_SECONDS = {"overview": 5, "session": 3, "sessions": 10}
+_LIVE_SECONDS = {"overview": 5, "session": 3, "sessions": 10, "problem": 5}
 """Time between two looks of a page that follows live. A list walks through sessions, and is looked at less often."""
 
 
@@ -75,7 +75,7 @@ class Views:
             facts=facts_of(seen, seen.snapshot) if seen.snapshot else [],
             newer=newer,
             step=MESSAGES,
-            is_live=not newer,
+            is_live=seen.snapshot is not None and not newer,
             cannot_delete=_reason_against_deleting(seen),
         )
 
@@ -118,17 +118,27 @@ class Views:
         else:
             told, _ = problem_json(error, if_match=False)
             status, title = int(told["status"]), str(told["title"])
-        return self._page("problem.html", "problem", self._health(), status, title=title, text=str(error))
+        is_away = status == 503
+        return self._page(
+            "problem.html",
+            "problem",
+            self._health(),
+            status,
+            title=title,
+            text=str(error),
+            is_away=is_away,
+            is_live=is_away and request.method == "GET",
+        )
 
     def _page(self, template: str, name: str, health: Health, status: int = 200, **values: object) -> Response:
         """Show a page with the line of the state on top."""
-        is_live = bool(values.pop("is_live", True))
+        is_live = bool(values.pop("is_live", status == 200))
         return page(
             template,
             status,
             line=state_line(health),
             page=name,
-            live_seconds=_LIVE_SECONDS.get(name, 0) if is_live and status == 200 else 0,
+            live_seconds=_LIVE_SECONDS.get(name, 0) if is_live else 0,
             hide_text=self._hide_text,
             store=self._operator.state.convstore.name,
             notice=values.pop("notice", ""),

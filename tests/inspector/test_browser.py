@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from ..browser import findings
-from .panel import EVIL_ID, Served
+from ..servers import running
+from .panel import EVIL_ID, Panel, Served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -210,6 +211,23 @@ class TestLive:
         page.wait_for_selector("#notice:has-text('The app does not answer.')")
         page.context.set_offline(False)
         page.wait_for_selector("#notice:empty", state="attached")
+
+    def test_a_page_comes_when_the_server_is_back(self, browser: Browser) -> None:
+        with running("valkey") as server:
+            panel = Panel(server.url, BUDGET=0.5, CIRCUIT_FAILURES=1, FALLBACK="none").with_inspector()
+            served = Served(panel)
+            page = browser.new_page()
+            try:
+                server.kill()
+                page.goto(f"{served.url}/convstore/session?id=back")
+                page.wait_for_selector("h1:has-text('The store does not answer')")
+                server.start()
+                Panel(server.url).save("back", [{"role": "user", "content": "Here again"}])
+                page.wait_for_selector("text=Here again >> nth=0")
+                assert page.inner_text("#state").startswith("All is well.")
+            finally:
+                page.close()
+                served.close()
 
     def test_a_list_keeps_its_place(self, opened: Open, served: Served) -> None:
         page = opened("sessions?sort=created")

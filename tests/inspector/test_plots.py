@@ -17,7 +17,8 @@ def points(svg: str) -> list[list[tuple[float, float]]]:
 
 
 @pytest.mark.parametrize(
-    ("most", "top"), [(0, "1"), (0.3, "0.5"), (1, "1"), (3, "5"), (7, "10"), (10, "10"), (11, "20"), (999, "1,000")]
+    ("most", "top"),
+    [(0, "1"), (0.3, "0.3"), (1, "1"), (3, "3"), (7, "8"), (9, "10"), (10, "10"), (11, "20"), (999, "1,000")],
 )
 def test_the_top_is_a_round_number(most: float, top: str) -> None:
     drawn = plot("Title", [PlotLine("a", "one", [0, most])])

@@ -219,7 +219,10 @@ class TestServers:
             assert page.status_code == 200
             assert "The server does not answer." in page.text
             assert "write waits" in page.text or "writes wait" in page.text
-            assert panel.get("session", id="before").status_code == 503
+            away = panel.get("session", id="before")
+            assert away.status_code == 503
+            assert "state=journal" in away.text
+            assert "data-live" in away.text
             waiting = words(panel.get("sessions", state="journal").text)
             assert "meanwhile" in waiting
             shown = words(panel.get("session", id="meanwhile").text)

@@ -42,6 +42,10 @@ function replace(part, fresh) {
     });
 }
 
+function namesOfParts(main) {
+    return [...main.querySelectorAll("[data-part]")].map(each => each.id).join();
+}
+
 function tell(text) {
     if (notice.textContent.trim() === text) return;
     const line = document.createElement("p");
@@ -58,6 +62,11 @@ async function look() {
         for (const part of document.querySelectorAll("[data-part]")) {
             const fresh = page.getElementById(part.id);
             if (fresh) replace(part, fresh);
+        }
+        const main = document.getElementById("main");
+        if (answer.ok && namesOfParts(main) !== namesOfParts(page.getElementById("main"))) {
+            main.replaceChildren(...page.getElementById("main").childNodes); // the store has answered again
+            document.title = page.title;
         }
         if (hasFailed) tell("");
         hasFailed = false;
