@@ -15,8 +15,10 @@ from flask import Flask
 from .. import signals
 from ..config import Settings
 from ..domain.results import Health
-from ..errors import ConfigurationError, StoreUnavailable
+from ..domain.types import ANY
+from ..errors import ConfigurationError, StoreError, StoreUnavailable
 from ..operations.access import InsideTurn
+from ..operations.figures import figures
 from ..stores.figures import FiguresStore
 from ..stores.store import Store
 from ..streaming.listening import tell_of_followers
@@ -64,7 +66,7 @@ class Measuring:
     Args:
         url: URL of the server. "": the app's own client knows it.
         figures: Gives the place where what happened is kept.
-        alive: Counts the sessions that are there.
+        places: Gives the places of sessions that are known.
 
     Attributes:
         name: Name of the store.
@@ -72,7 +74,12 @@ class Measuring:
     """
 
     def __init__(
-        self, settings: Settings, name: str, url: str, figures: Callable[[], FiguresStore], alive: Callable[[], int]
+        self,
+        settings: Settings,
+        name: str,
+        url: str,
+        figures: Callable[[], FiguresStore],
+        places: Callable[[], dict[str, str]],
     ) -> None:
         self.name = name
         self.inside_turn: InsideTurn | None = None
@@ -88,7 +95,7 @@ class Measuring:
             from ..telemetry.meter import Meter
 
             self._meter = Meter(name)
-        self._figures, self._alive = figures, alive
+        self._figures, self._places = figures, places
         if settings.figures:
             self.count()
 
@@ -98,7 +105,7 @@ class Measuring:
             return False
         from ..telemetry.portions import Portions
 
-        self._portions = Portions(self._figures, self._alive)
+        self._portions = Portions(self._figures, self._places)
         return True
 
     def watch(self, app: Flask, convstore: object, circuit: Circuit) -> None:
@@ -153,8 +160,11 @@ class Measured(Protocol):
     settings: Settings
     journal: Journal | None
     measuring: Measuring
+    figures: FiguresStore
 
     def health(self, *, brief: bool = False) -> Health: ...
+
+    def places(self) -> dict[str, str]: ...
 
 
 def page(states: Iterable[Measured]) -> tuple[bytes, str]:
@@ -172,6 +182,8 @@ def _facts(state: Measured) -> HostFacts:
     state.measuring.refresh()
     health = state.health(brief=True)
     values: dict[str, float] = {"convstore_up": health.connected, "convstore_degraded": health.degraded}
+    if state.settings.figures and health.connected:
+        values |= _figures(state)
     if state.journal:
         try:
             status = state.journal.status()
@@ -185,3 +197,18 @@ def _facts(state: Measured) -> HostFacts:
             "convstore_journal_dropped_commands": status.dropped,
         }
     return HostFacts(state.measuring.name, values)
+
+
+def _figures(state: Measured) -> dict[str, float]:
+    """Count the sessions. Empty where the server does not tell."""
+    state.measuring.send_figures()
+    try:
+        found = figures(state.figures, state.places(), ANY)
+    except StoreError:
+        return {}
+    return {
+        "convstore_sessions": found.alive,
+        "convstore_sessions_expired": found.expired or 0,
+        "convstore_stored_messages": found.messages,
+        "convstore_stored_bytes": found.size,
+    }

@@ -89,7 +89,7 @@ class AppState(Forking):
     def __post_init__(self) -> None:
         is_of_url = self.client is None or self.server == masked(self.settings.url)
         url = self.settings.url if is_of_url else ""
-        self.measuring = Measuring(self.settings, self.convstore.name, url, lambda: self.figures, self._alive)
+        self.measuring = Measuring(self.settings, self.convstore.name, url, lambda: self.figures, self.places)
         self.measuring.watch(self.app, self.convstore, self.circuit)
         self.backend = self.backend_of("")
         watch(self)
@@ -235,10 +235,6 @@ class AppState(Forking):
         namespaces.of_chats()
         beside = {known.place: known.backend_in(self).settings.prefix for known in namespaces.known()}
         return {"sessions": self.settings.prefix, **beside}
-
-    def _alive(self) -> int:
-        """Count the sessions of all places."""
-        return sum(place.alive for place in self.figures.count(self.places()).places.values())
 
     def _lost_in(self, namespace: str) -> Callable[[Exception], None]:
         """Make what is called with the error of a journalled write that could not be handed over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from ..app.operator import Operator
 from ..domain import json_text
 from ..domain.clock import as_datetime, now_ms
+from ..domain.figures import Figures
 from ..domain.messages import Message
 from ..domain.results import Snapshot, Summary
 from ..domain.types import ANY
@@ -206,11 +208,40 @@ def _text(body: Any) -> str:
 
 
 @command("stats")
+@click.option("--owner", metavar="OWNER", help="Only this owner's sessions.")
+@click.option("--census", "is_census", is_flag=True, help="Walk through the keys instead, and count them by kind.")
 @click.option(
-    "--most", type=click.IntRange(1), default=100_000, show_default=True, help="Most keys that are looked at."
+    "--most", type=click.IntRange(1), default=100_000, show_default=True, help="Most keys that the walk looks at."
 )
-def stats_command(operator: Operator, output: Output, *, most: int) -> None:
-    """Count the keys under the prefix by kind, in a bounded walk, and tell the memory of each server."""
+def stats_command(operator: Operator, output: Output, *, owner: str | None, is_census: bool, most: int) -> None:
+    """Tell how many sessions there are, how large, and where they are counted, how many have started and ended.
+
+    What is many is estimated, so that the cost has a bound.
+    """
+    if is_census:
+        _tell_census(operator, output, most)
+        return
+    found = operator.figures(ANY if owner is None else owner)
+    values = {field.name: getattr(found, field.name) for field in fields(found)}
+    places = {place: one._asdict() for place, one in found.places.items()}
+    output.tell({**values, "average_size": found.average_size, "places": places}, "\n".join(_figure_lines(found)))
+
+
+def _figure_lines(found: Figures) -> Iterator[str]:
+    """Write figures for people, one a line."""
+    about = "" if found.is_exact else "about "
+    error = "" if found.is_exact else f" (standard error {found.error:.1%})"
+    yield f"alive: {about}{found.alive}{error}"
+    yield f"messages: {about}{found.messages}"
+    yield f"size: {about}{size(found.size)}, {size(found.average_size)} a session"
+    if found.since_ms is not None and found.started is not None:
+        since = _time(found.since_ms)
+        yield f"since {since}: {found.started} started, {found.deleted} deleted, {about}{found.expired} expired"
+    for place, one in found.places.items():
+        yield f"{place}: {about}{one.alive} alive, {one.messages} messages, {size(one.size)}"
+
+
+def _tell_census(operator: Operator, output: Output, most: int) -> None:
     client = operator.state.client
     if client is None:
         count = sum(1 for _ in sessions.ids(operator.directly()))

@@ -45,6 +45,11 @@ class Counted(NamedTuple):
     is_exact: bool = True
     error: float = 0.0
 
+    @property
+    def alive(self) -> int:
+        """The sessions of all places."""
+        return sum(place.alive for place in self.places.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
@@ -60,7 +65,7 @@ class Figures:
         since_ms: The time since which is counted, in milliseconds since 1970. None: nobody counts.
         is_exact: All sessions were counted. False: *alive*, *messages* and *size*, and with them *expired*, are estimates
             from a sample.
-        error: Standard error of *alive* as a share of it. 0.0 where that is exact.
+        error: Standard error of *alive* as a share of it. 0.0 where that is exact, 1.0 where a sample has found no session.
         places: The same by place: ``sessions``, ``chats`` and ``mapping:<name>``.
     """
 
@@ -110,6 +115,14 @@ class Minute:
     p95_ms: float | None = None
     p99_ms: float | None = None
     degraded_seconds: int = 0
+
+
+def base_of(alive: int, older: int, totals: Sums) -> int:
+    """Compute how many sessions were there before any was counted as started.
+
+    *alive* may have some whose processes have not told of them yet. *older* lacks those that were deleted since.
+    """
+    return max(0, min(alive - totals.get("started", 0), older) + totals.get("deleted", 0))
 
 
 def minute_of(at_ms: int) -> int:

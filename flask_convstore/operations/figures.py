@@ -16,8 +16,8 @@ LONGEST = KEPT_MS // MINUTE_MS - 60
 
 def figures(kept: FiguresStore, places: Mapping[str, str], owner: Owner) -> Figures:
     """Count the sessions of an owner, or all of them. For all, tell what has happened too."""
+    sums: Sums = kept.totals() if owner is ANY else {}  # first: who starts meanwhile has not expired
     counted = kept.count(places, owner)
-    sums: Sums = kept.totals() if owner is ANY else {}
     alive, messages, size = (sum(part) for part in zip(*counted.places.values(), strict=True))
     is_counted = "base" in sums
     started, deleted = sums.get("started", 0), sums.get("deleted", 0)

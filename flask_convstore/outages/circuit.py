@@ -249,8 +249,8 @@ class CircuitFigures:
     def add(self, portion: Portion) -> bool:
         return self._guarded(self._figures.add, portion)
 
-    def note_alive(self, alive: int) -> None:
-        self._guarded(self._figures.note_alive, alive)
+    def note_alive(self, places: Mapping[str, str]) -> None:
+        self._guarded(self._figures.note_alive, places)
 
     def totals(self) -> Sums:
         return self._guarded(self._figures.totals)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ..domain.clock import now_ms
-from ..domain.figures import MINUTE_MS, Counted, Sums
+from ..domain.figures import MINUTE_MS, Counted, Sums, minute_of
 from ..domain.forks import Forking, watch
 from ..domain.types import ANY, Owner
 from .memory import MemoryStore
@@ -25,12 +25,14 @@ class Portion(NamedTuple):
         number: The number of the portion, from 1. One that came before adds nothing.
         minutes: The sums, by the beginning of the minute.
         totals: The sums of all these minutes, and of those that it keeps no more.
+        first_ms: Creation of the first session that it counts as started, by the server's clock (None: of none).
     """
 
     process: str
     number: int
     minutes: Mapping[int, Sums]
     totals: Sums
+    first_ms: int | None = None
 
 
 class FiguresStore(Protocol):
@@ -52,10 +54,10 @@ class FiguresStore(Protocol):
         """Add what a process has counted, once. Tell whether somebody should note how many sessions are alive now."""
         ...
 
-    def note_alive(self, alive: int) -> None:
-        """Note how many sessions are alive in this minute, and from the first time on, in the totals.
+    def note_alive(self, places: Mapping[str, str]) -> None:
+        """Count the sessions that are there now, and note it in this minute. *places* are as in ``count``.
 
-        The first time, ``base`` is so large that no session has expired yet.
+        The first time, ``base`` of the totals is noted: how many were there before any was counted as started.
         """
         ...
 
@@ -100,13 +102,12 @@ class MemoryFigures(Forking):
             for start, sums in portion.minutes.items():
                 self._minutes.setdefault(start, Counter()).update(sums)
             self._minutes = {start: sums for start, sums in self._minutes.items() if start > now - KEPT_MS}
-            return "alive" not in self._minutes.get(now - now % MINUTE_MS, {})
+            return "alive" not in self._minutes.get(minute_of(now), {})
 
-    def note_alive(self, alive: int) -> None:
+    def note_alive(self, places: Mapping[str, str]) -> None:
         with self._lock:
-            now = now_ms()
-            self._minutes.setdefault(now - now % MINUTE_MS, Counter())["alive"] = alive
-            self._totals.setdefault("base", alive - self._totals["started"] + self._totals["deleted"])
+            self._minutes.setdefault(minute_of(now_ms()), Counter())["alive"] = self.count(places).alive
+            self._totals["base"] = 0  # this process has counted each of them
 
     def totals(self) -> Sums:
         with self._lock:

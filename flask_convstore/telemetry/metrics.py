@@ -89,6 +89,10 @@ OF_HOST = {
     "convstore_journal_oldest_age_seconds": "Age of the oldest write in the journal. 0: there is none.",
     "convstore_journal_set_aside_commands": "Writes that the server refused for good, kept for an operator.",
     "convstore_journal_dropped_commands": "Writes whose session had ended before they could be replayed.",
+    "convstore_sessions": "Sessions that are there. Many are estimated.",
+    "convstore_sessions_expired": "Sessions that have ended by themselves since the counting began. Many are estimated.",
+    "convstore_stored_messages": "Messages of all sessions. Many are estimated.",
+    "convstore_stored_bytes": "Messages and data of all sessions, as JSON text. Many are estimated.",
 }
 """Names and meanings of the facts that are read when the page is asked for."""
 

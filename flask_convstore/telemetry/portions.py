@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..domain.deadlines import OPERATION
 from ..domain.forks import Forking, watch
@@ -36,16 +36,16 @@ class Portions(Forking):
 
     Args:
         figures: Gives the store of figures.
-        alive: Counts the sessions that are there now.
+        places: Gives the places of sessions that this process knows, as the store of figures takes them.
 
     Attributes:
         tally: The sums of this process.
     """
 
-    def __init__(self, figures: Callable[[], FiguresStore], alive: Callable[[], int]) -> None:
+    def __init__(self, figures: Callable[[], FiguresStore], places: Callable[[], Mapping[str, str]]) -> None:
         self.tally = Tally(self.wake)
         self._figures = figures
-        self._alive = alive
+        self._places = places
         self._told = Repeats(60.0)
         self._begin_anew()
         watch(self)
@@ -69,9 +69,7 @@ class Portions(Forking):
         self._is_running = True
         try:
             threading.Thread(target=self._run, name="convstore-figures", daemon=True).start()
-        except (
-            RuntimeError
-        ):  # no thread can be started now, such as at the end of the process: the next call tries again
+        except RuntimeError:  # no thread can be started, such as at the end of a process. The next call tries again
             self._is_running = False
 
     def _run(self) -> None:
@@ -106,16 +104,14 @@ class Portions(Forking):
 
     def _send_one(self) -> None:
         """Send the portion that waits, or else a new one."""
+        self._waiting = self._waiting or self.tally.take(self._process, self._number + 1)
         if self._waiting is None:
-            minutes, totals = self.tally.take()
-            if not minutes:
-                return
-            self._number += 1
-            self._waiting = Portion(self._process, self._number, minutes, totals)
+            return
+        self._number = self._waiting.number
         asks = self._figures().add(self._waiting)
         self._waiting = None
         if asks:
-            self._figures().note_alive(self._alive())
+            self._figures().note_alive(self._places())
 
 
 _SENDERS: weakref.WeakSet[Portions] = weakref.WeakSet()

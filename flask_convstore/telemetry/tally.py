@@ -8,10 +8,11 @@ from typing import Any
 
 from ..domain.clock import now_ms
 from ..domain.commands import CommitTurn, Delete, MoveConversation
-from ..domain.figures import Sums, bucket_of, minute_of, second_of
+from ..domain.figures import bucket_of, minute_of, second_of
 from ..domain.operation_names import OF_THREADS, end_of, is_failure
 from ..domain.results import Begun, Receipt
 from ..errors import StoreUnavailable, TooSlow, TurnLost
+from ..stores.figures import Portion
 from .metered_store import Observer, starts
 from .updates import UPDATES
 
@@ -36,22 +37,23 @@ class Tally(Observer):
         """Forget the sums, in a forked process."""
         self._minutes: dict[int, Counter[str]] = {}
         self._totals: Counter[str] = Counter()
+        self._first_ms: int | None = None
 
     @property
     def is_empty(self) -> bool:
         """There is nothing to take."""
         return not self._minutes
 
-    def take(self) -> tuple[dict[int, Sums], Sums]:
-        """Take the sums: those of each minute, and those that count for all minutes."""
-        taken: list[tuple[dict[int, Sums], Sums]] = []
-        UPDATES.do(lambda: taken.append(self._taken()))
-        return taken[0]
+    def take(self, process: str, number: int) -> Portion | None:
+        """Take the sums as a portion of this *process*. None: there is nothing to take."""
+        taken: list[Portion] = []
+        UPDATES.do(lambda: taken.append(self._taken(process, number)))
+        return taken[0] if taken[0].minutes else None
 
-    def _taken(self) -> tuple[dict[int, Sums], Sums]:
-        minutes, totals = self._minutes, self._totals
+    def _taken(self, process: str, number: int) -> Portion:
+        portion = Portion(process, number, self._minutes, self._totals, self._first_ms)
         self.begin_anew()
-        return {**minutes}, totals
+        return portion
 
     # ---- observed
 
@@ -79,6 +81,8 @@ class Tally(Observer):
     def _wrote(self, command: object, receipt: Receipt) -> None:
         if starts(command, receipt):
             self._count_for_all("started")
+            if not receipt.fallback:  # which has a clock of its own
+                self._first_ms = min(receipt.created_at_ms, self._first_ms or receipt.created_at_ms)
         elif isinstance(command, Delete):
             self._count_for_all("deleted")
         elif isinstance(command, _ENDS):

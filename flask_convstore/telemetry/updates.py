@@ -1,4 +1,4 @@
-"""Updates of metrics, one after the other, so that prometheus-client's locks are safe.
+"""Updates of metrics and figures, one after the other, so that prometheus-client's locks are safe.
 
 Its locks are plain ones. A child that is forked while another thread holds one waits for ever, and so does a thread in which
 collecting garbage ends another call, in the midst of an update.

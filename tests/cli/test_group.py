@@ -176,7 +176,7 @@ def test_sentinels_lead_to_the_store() -> None:
             store.save_session("s", [])
         assert [line["session_id"] for line in lines(run(found.url, "ls", "--json"))] == ["s"]
         assert json.loads(run(found.url, "export").stdout)["session_id"] == "s"
-        assert lines(run(found.url, "stats", "--json"))[0]["sessions"] == 1
+        assert lines(run(found.url, "stats", "--census", "--json"))[0]["sessions"] == 1
         told = {line["about"]: line["state"] for line in lines(run(found.url, "doctor", "--json", status=2))}
         assert {about for about, state in told.items() if state == "problem"} == {"persistence"}
         assert "p99" in run(found.url, "bench", "--count", "10").stdout

@@ -9,7 +9,8 @@ import sys
 import pytest
 from flask import Flask
 
-from flask_convstore import ANY, ConversationStore
+from flask_convstore import ANY, ConversationStore, Figures, PlaceFigures
+from flask_convstore.cli.sessions import _figure_lines
 
 from ..processes import wait_for
 from ..servers import Server
@@ -162,15 +163,56 @@ def test_a_follower_may_be_stopped_by_ctrl_c(valkey: Server) -> None:
 
 
 def test_keys_are_counted_by_kind(app: Flask, url: str) -> None:
-    (counts,) = lines(run_in(app, "stats", "--json"))
+    (counts,) = lines(run_in(app, "stats", "--census", "--json"))
     assert counts["sessions"] == 2
     assert counts["whole"]
     if url != "memory://":
         assert (counts["chats"], counts["values of mappings"], counts["histories"]) == (1, 1, 3)
         assert "others" not in counts
-        (few,) = lines(run_in(app, "stats", "--json", "--most", "2"))
+        (few,) = lines(run_in(app, "stats", "--census", "--json", "--most", "2"))
         assert (few["keys"], few["whole"]) == (2, False)
-        assert "first 2 keys" in run_in(app, "stats", "--most", "2").stdout
+        assert "first 2 keys" in run_in(app, "stats", "--census", "--most", "2").stdout
+
+
+def test_figures_are_told_to_people_and_programs(app: Flask) -> None:
+    (found,) = lines(run_in(app, "stats", "--json"))
+    assert (found["alive"], found["is_exact"], found["error"]) == (4, True, 0.0)
+    assert {place: one["alive"] for place, one in found["places"].items()} == {
+        "sessions": 2,
+        "chats": 1,
+        "mapping:notes": 1,
+    }
+    assert found["average_size"] == found["size"] / 4
+    assert found["started"] is None
+    said = run_in(app, "stats").stdout.splitlines()
+    assert said[0] == "alive: 4"
+    assert f"messages: {found['messages']}" in said
+    assert not [line for line in said if line.startswith("since")]
+    (own,) = lines(run_in(app, "stats", "--owner", "ada", "--json"))
+    assert own["alive"] == sum(one.get("owner") == "ada" for one in lines(run_in(app, "ls", "--json")))
+
+
+def test_estimates_are_told_as_such() -> None:
+    places = {"sessions": PlaceFigures(9_000, 18_000, 2**21)}
+    found = Figures(
+        alive=9_000,
+        started=3,
+        expired=1,
+        deleted=2,
+        messages=18_000,
+        size=2**21,
+        since_ms=0,
+        is_exact=False,
+        error=0.021,
+        places=places,
+    )
+    assert list(_figure_lines(found)) == [
+        "alive: about 9000 (standard error 2.1%)",
+        "messages: about 18000",
+        "size: about 2.0 MB, 233 bytes a session",
+        "since 1970-01-01 00:00:00: 3 started, 2 deleted, about 1 expired",
+        "sessions: about 9000 alive, 18000 messages, 2.0 MB",
+    ]
 
 
 def test_sessions_are_deleted_when_asked_or_told_to(app: Flask) -> None:
@@ -198,7 +240,7 @@ def test_a_cluster_is_served_too() -> None:
         names = {f"s{number}" for number in range(10)}
         assert {line["session_id"] for line in lines(run(found.url, "ls", "--json"))} == names
         assert {line["session_id"] for line in lines(run(found.url, "ls", "--owner", "ada", "--json"))} == names
-        (counts,) = lines(run(found.url, "stats", "--json"))
+        (counts,) = lines(run(found.url, "stats", "--census", "--json"))
         assert (counts["sessions"], len(counts["memory"])) == (10, 3)
         assert "s1: deleted." in run(found.url, "rm", "s1", "-y").stdout
         assert len(lines(run(found.url, "show", "s2", "--json"))) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -193,6 +194,7 @@ from flask_convstore import open_store
 from flask_convstore.telemetry import portions
 
 url, names, end = sys.argv[1:]
+portions.EVERY = 0.3
 store = open_store(url, figures=True, fallback="none")
 for name in names.split(","):
     if name == "wait":
@@ -291,6 +293,42 @@ def test_what_happened_while_the_server_was_away_is_told_later_and_once(monkeypa
         assert found.started == 2
         assert sum(minute.degraded_seconds for minute in minutes) >= 1
         assert sum(minute.failed_operations for minute in minutes) == 1
+
+
+@pytest.mark.server
+def test_sessions_of_a_journal_are_counted_once() -> None:
+    with running("valkey") as server:
+        service = Service(server.url, FIGURES=True, COMMAND_TIMEOUT=0.2, BUDGET=0.5)
+        with service.app.app_context():
+            server.kill()
+            service.convstore.save_session("a", {"n": 1})
+            server.start()
+            wait_for(lambda: service.convstore.health().pending == 0, "the journal is not handed over")
+            wait_for(lambda: service.convstore.figures().started == 1, "nothing is sent")
+            found = service.convstore.figures()
+            assert (found.alive, found.started, found.expired) == (1, 1, 0)
+            assert sum(minute.degraded_seconds for minute in service.convstore.timeline(2)) >= 1
+            service.convstore.delete_session("a")
+            assert happened(service) == (0, 1, 0, 1)
+
+
+def test_the_page_of_the_metrics_has_them(url: str) -> None:
+    service = counting(url, METRICS=True)
+    assert "convstore_sessions{" not in Service(url, METRICS=True).client.get("/sessions/metrics").text
+    service.start(data={"n": 1})
+    told_of = dict(re.findall(r'^(convstore_s\w+){store="convstore"} (\S+)$', _page(service), re.MULTILINE))
+    with service.app.app_context():
+        found = service.convstore.figures()
+    assert float(told_of["convstore_sessions"]) == 1
+    assert float(told_of["convstore_sessions_expired"]) == 0
+    assert float(told_of["convstore_stored_messages"]) == 0
+    assert float(told_of["convstore_stored_bytes"]) == found.size > 0
+
+
+def _page(service: Service) -> str:
+    answer = service.client.get("/sessions/metrics")
+    assert answer.status_code == 200
+    return answer.text
 
 
 def test_a_refusal_is_logged_and_fails_no_call(server: Server, caplog: pytest.LogCaptureFixture) -> None:

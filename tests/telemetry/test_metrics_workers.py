@@ -1,4 +1,4 @@
-"""The page of metrics under gunicorn: after 1,000 turns over 2 workers its counters are what was sent."""
+"""Metrics and figures under gunicorn: after 1,000 turns over 2 workers they are what was sent."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from flask_convstore import open_store
+
 from ..app.test_gunicorn import ROOT, Client, _answers, start
 from ..processes import children, wait_for
 from ..servers import Server, free_port
@@ -30,7 +32,8 @@ def serving(server: Server, kind: str, folder: Path) -> Iterator[tuple[int, int]
     figures.mkdir()
     (figures / "counter_1.db").write_bytes(b"of an earlier run")
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(figures), "BIND": f"127.0.0.1:{port}", "THREADS": "8"}
-    environment |= {"CONVSTORE_URL": server.url, "CONVSTORE_METRICS": "true", "INSTANCE": str(folder / "instance")}
+    environment |= {"CONVSTORE_URL": server.url, "CONVSTORE_METRICS": "true", "CONVSTORE_FIGURES": "true"}
+    environment["INSTANCE"] = str(folder / "instance")
     command = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "--worker-class", kind]
     command += ["--log-level", "critical", "tests.turn_app:create_app()"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
@@ -96,6 +99,14 @@ def test_after_a_thousand_turns_the_counters_are_what_was_sent(valkey: Server, k
     assert value(found, "turns_in_progress") == value(found, "turns_waiting") == 0
     assert value(found, "up") == 1
     assert again == [turns] * 4, "each worker tells of all"
+    with open_store(valkey.url) as store:  # the workers have ended, and sent the rest
+        figures, minutes = store.figures(), store.timeline()
+    assert (figures.alive, figures.started, figures.expired, figures.deleted) == (CLIENTS, CLIENTS, 0, 0)
+    assert figures.messages == 2 * turns
+    assert sum(minute.turns for minute in minutes) == turns
+    assert sum(minute.started for minute in minutes) == CLIENTS
+    assert sum(minute.operations for minute in minutes) >= 2 * turns
+    assert sum(minute.failed_turns + minute.failed_operations for minute in minutes) == 0
 
 
 def test_gauges_of_a_worker_that_died_are_gone(valkey: Server, tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """Figures in Redis: a count or an estimate of the sessions that are there, and the sums of what has happened.
 
-| key                                  | type   | holds                                                             |
-| ------------------------------------ | ------ | ----------------------------------------------------------------- |
-| {prefix}figures:{sums}               | hash   | the sums since the first one, ``since_ms``, ``base``              |
+| key                                  | type   | holds                                                              |
+| ------------------------------------ | ------ | ------------------------------------------------------------------ |
+| {prefix}figures:{sums}               | hash   | the sums since the first one, since_ms, first_ms and base          |
 | {prefix}figures:{sums}:<ms>          | hash   | the sums of the minute that begins then, see ``domain/figures.py`` |
-| {prefix}figures:{sums}:of:<process>  | string | the number of the last portion of a process                       |
+| {prefix}figures:{sums}:of:<process>  | string | the number of the last portion of a process                        |
 
 All of them stand in one slot of a Cluster, so that a portion is one script and counts once.
 
@@ -25,7 +25,7 @@ from redis import exceptions
 
 from ...domain.clock import now_ms
 from ...domain.deadlines import OPERATION
-from ...domain.figures import MINUTE_MS, Counted, PlaceFigures, Sums, minute_of
+from ...domain.figures import MINUTE_MS, Counted, PlaceFigures, Sums, base_of, minute_of
 from ...domain.types import ANY, Owner
 from ...errors import StoreUnavailable
 from ..figures import KEPT_MS, Portion
@@ -46,9 +46,19 @@ _STEPS = 32
 _LEAST = 100
 """Least number of keys that are drawn from a primary that has any."""
 
-_FACTS = ("count", "history_bytes", "data_bytes", "owner")
+_FACTS = ("count", "history_bytes", "data_bytes", "owner", "created")
 _TOTALS_MS = 365 * 24 * 60 * MINUTE_MS
 """Time for which the sums since the first one are kept, behind the last portion."""
+
+
+class _CountedSession(NamedTuple):
+    """A session that is there."""
+
+    place: str
+    messages: int
+    size: int
+    owner: bytes
+    created_ms: int
 
 
 class _Drawn(NamedTuple):
@@ -58,13 +68,13 @@ class _Drawn(NamedTuple):
         size: Number of those that there are.
         looked_at: Number of those that were looked at.
         keys: Places and keys of the sessions among them.
-        facts: The facts of each session. An error, or no count: it is gone, or no session.
+        sessions: Those of them that are there.
     """
 
     size: int
     looked_at: int
     keys: Sequence[tuple[str, str]]
-    facts: Sequence[Any] = ()
+    sessions: Sequence[_CountedSession] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -76,19 +86,27 @@ class _Drawn(NamedTuple):
         """Number of those for which each stands that was looked at."""
         return 1.0 if self.is_whole else self.size / self.looked_at
 
-    def variance_of(self, found: int) -> float:
-        """Estimate the variance of the number of sessions, of which so many were found."""
-        share = found / max(1, self.looked_at)
-        return 0.0 if self.is_whole else self.size**2 * share * (1 - share) / max(1, self.looked_at)
+    @property
+    def variance(self) -> float:
+        """Variance of the number of sessions, as far as the sample tells."""
+        if self.is_whole:
+            return 0.0
+        share = len(self.sessions) / max(1, self.looked_at)
+        return self.size**2 * share * (1 - share) / max(1, self.looked_at)
 
-    def sessions(self) -> list[tuple[str, int, int, bytes]]:
-        """Give place, messages, bytes and owner of each session that is there."""
-        pairs = zip(self.keys, self.facts, strict=True)
-        told = [(place, *one) for (place, _), one in pairs if isinstance(one, list) and one[0] is not None]
-        return [
-            (place, int(count), int(history or 0) + int(data or 0), owner or b"")
-            for place, count, history, data, owner in told
-        ]
+    def with_sessions(self, facts: Iterable[Any]) -> _Drawn:
+        """Add the sessions, from the facts of each."""
+        found = (_found(place, one) for (place, _), one in zip(self.keys, facts, strict=True))
+        return self._replace(sessions=[one for one in found if one])
+
+
+def _found(place: str, facts: Any) -> _CountedSession | None:
+    """Read the fields of a session named ``_FACTS``. None: it is gone, or no session of ours."""
+    try:
+        count, history, data, owner, created = facts
+        return _CountedSession(place, int(count), int(history or 0) + int(data or 0), owner or b"", int(created or 0))
+    except (TypeError, ValueError):  # an error, or what others have written there
+        return None
 
 
 class RedisFigures:
@@ -103,10 +121,8 @@ class RedisFigures:
 
     def count(self, places: Mapping[str, str], owner: Owner = ANY) -> Counted:
         if owner is ANY:
-            parts = self._on_primaries(lambda servers: self._of_all(servers, places))
-            return _counted(places, parts, lambda _: True)
-        name = owner_argument(owner).encode()
-        return _counted(places, self._of_owner(places, owner), lambda found: found == name)
+            return _counted(places, self._all(places))
+        return _counted(places, self._of_owner(places, owner))
 
     def add(self, portion: Portion) -> bool:
         now = minute_of(now_ms())
@@ -117,15 +133,19 @@ class RedisFigures:
             sums.append(len(group))
             sums += itertools.chain.from_iterable(group.items())
         lifetimes = (KEPT_MS, _TOTALS_MS)
-        reply = self._calls.call(Call("count", tuple(keys), (portion.number, *lifetimes, *sums), writes=False))
+        first = "" if portion.first_ms is None else portion.first_ms
+        reply = self._calls.call(Call("count", tuple(keys), (portion.number, *lifetimes, first, *sums), writes=False))
         return bool(reply[2])
 
-    def note_alive(self, alive: int) -> None:
-        known, minute = self.totals(), self._minute(minute_of(now_ms()))
+    def note_alive(self, places: Mapping[str, str]) -> None:
+        totals, minute = self.totals(), self._minute(minute_of(now_ms()))
+        parts = self._all(places)
+        alive = _counted(places, parts).alive
         commands: list[Sequence[Argument]] = [("HSET", minute, "alive", alive), ("PEXPIRE", minute, KEPT_MS)]
-        if known and "base" not in known:
-            base = alive - known.get("started", 0) + known.get("deleted", 0)
-            commands.append(("HSET", self._key, "base", base))
+        if totals and "base" not in totals:
+            first_ms = totals.get("first_ms", math.inf)
+            older = sum(part.weight * sum(one.created_ms < first_ms for one in part.sessions) for part in parts)
+            commands.append(("HSET", self._key, "base", base_of(alive, round(older), totals)))
         self._asked(*commands)
 
     def totals(self) -> Sums:
@@ -168,6 +188,9 @@ class RedisFigures:
         nodes = sorted(cluster.get_primaries(), key=lambda node: node.name)
         return [Calls(cluster.get_redis_connection(node), self._patience) for node in nodes]
 
+    def _all(self, places: Mapping[str, str]) -> list[_Drawn]:
+        return self._on_primaries(lambda servers: self._of_all(servers, places))
+
     def _of_all(self, servers: list[Calls], places: Mapping[str, str]) -> list[_Drawn]:
         sizes = [int(server.command("DBSIZE")) for server in servers]
         walked = [_walked(server) for server in servers] if sum(sizes) <= _MOST else [None]
@@ -183,7 +206,7 @@ class RedisFigures:
         names = [key.decode(errors="replace") for key in keys]
         prefixes = {prefix: place for place, prefix in places.items()}
         ours = [(place, name) for name in names if (place := self._place_of(name, prefixes))]
-        return _with_facts(server, _Drawn(size, len(keys), ours))
+        return _Drawn(size, len(keys), ours).with_sessions(_facts(server, ours))
 
     def _place_of(self, key: str, prefixes: Mapping[str, str]) -> str | None:
         """Name the place of a session by its key. None: the key is no session's."""
@@ -199,19 +222,24 @@ class RedisFigures:
     # ---- an owner's sessions
 
     def _of_owner(self, places: Mapping[str, str], owner: str | None) -> list[_Drawn]:
-        """Look at the entries of an owner's index in each place, or at as many of them as are looked at."""
+        """Read the sessions of an owner in each place, or as many of them as are looked at."""
+        parts = self._entries(places, owner)
+        facts = iter(_facts(self._calls, [key for part in parts for key in part.keys]))
+        told = [part.with_sessions(itertools.islice(facts, len(part.keys))) for part in parts]
+        name = owner_argument(owner).encode()  # an entry may be older than its session, which is another owner's now
+        return [part._replace(sessions=[one for one in part.sessions if one.owner == name]) for part in told]
+
+    def _entries(self, places: Mapping[str, str], owner: str | None) -> list[_Drawn]:
+        """Read the entries of an owner's index in each place, or draw as many of them as are looked at."""
         indexes = [(place, index.active) for place, prefix in places.items() for index in indexes_of(prefix, owner)]
         most = _MOST // len(indexes)
-        replies = self._asked(
-            *(command for _, key in indexes for command in (("ZCARD", key), ("ZRANDMEMBER", key, most)))
-        )
+        asked = [command for _, key in indexes for command in (("ZCARD", key), ("ZRANDMEMBER", key, most))]
+        replies = self._asked(*asked)
         found = []
         for (place, _), size, members in zip(indexes, replies[::2], replies[1::2], strict=True):
             keys = [(place, session_key(places[place], member.decode())) for member in members]
             found.append(_Drawn(int(size), len(keys), keys))
-        together = _with_facts(self._calls, _Drawn(0, 0, [key for part in found for key in part.keys]))
-        facts = iter(together.facts)
-        return [part._replace(facts=list(itertools.islice(facts, len(part.keys)))) for part in found]
+        return found
 
 
 def _walked(server: Calls) -> list[bytes] | None:
@@ -239,26 +267,23 @@ def _drawn(server: Calls, size: int, total: int) -> list[bytes]:
     return found
 
 
-def _with_facts(server: Calls, part: _Drawn) -> _Drawn:
-    commands = [("HMGET", key, *_FACTS) for _, key in part.keys]
-    return part._replace(facts=server.commands(commands)) if commands else part
+def _facts(server: Calls, keys: Sequence[tuple[str, str]]) -> list[Any]:
+    return server.commands([("HMGET", key, *_FACTS) for _, key in keys]) if keys else []
 
 
-def _counted(places: Mapping[str, str], parts: Sequence[_Drawn], is_theirs: Callable[[bytes], bool]) -> Counted:
-    """Add up what was looked at, each session for as many as it stands for."""
+def _counted(places: Mapping[str, str], parts: Sequence[_Drawn]) -> Counted:
+    """Add up the sessions that were found, each for as many as it stands for."""
     sums: dict[str, tuple[float, float, float]] = dict.fromkeys(places, (0, 0, 0))
-    variance = 0.0
     for part in parts:
-        found = [one for one in part.sessions() if is_theirs(one[3])]
-        variance += part.variance_of(len(found))
-        for place, messages, size, _ in found:
-            alive, all_messages, all_size = sums.get(place, (0, 0, 0))
-            weight = part.weight
-            sums[place] = alive + weight, all_messages + weight * messages, all_size + weight * size
-    total = sum(alive for alive, _, _ in sums.values())
+        weight = part.weight
+        for one in part.sessions:
+            alive, messages, size = sums.get(one.place, (0, 0, 0))
+            sums[one.place] = alive + weight, messages + weight * one.messages, size + weight * one.size
     rounded = {place: PlaceFigures(*map(round, one)) for place, one in sums.items()}
-    is_exact = all(part.is_whole for part in parts)
-    return Counted(rounded, is_exact, math.sqrt(variance) / total if total else 0.0)
+    if all(part.is_whole for part in parts):
+        return Counted(rounded)
+    total, variance = sum(one[0] for one in sums.values()), sum(part.variance for part in parts)
+    return Counted(rounded, is_exact=False, error=math.sqrt(variance) / total if total else 1.0)
 
 
 def _sums(reply: Any) -> Sums:

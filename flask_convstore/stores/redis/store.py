@@ -23,7 +23,7 @@
 
 ``history_version`` is the version at the last change of the messages. The id stands in braces in the real key, so that one
 session is one Cluster slot. It is percent-encoded there, so that no id reaches into another's keys. ``owner_index`` has the
-keys of owners.
+keys of owners, ``figures`` those of figures.
 
 A write is one script and one round trip. A start that needs one of its owner's places asks for that in another one
 before. A read is the touch script, LRANGE and HGETALL, in one round trip too. So a list is sent as it is, instead of being

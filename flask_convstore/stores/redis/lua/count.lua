@@ -1,21 +1,22 @@
 --[[
 count: add a portion of what a process has counted to the sums of all, once.
 
-KEYS[1]  total     hash: sums since the first portion, since_ms
+KEYS[1]  total     hash: sums since the first portion, since_ms, first_ms (creation of the first session that is counted)
 KEYS[2]  portion   string: number of the last portion of this process
 KEYS[3…] minutes   hashes: the sums of a minute each. The last one is the present minute
 ARGV[1]  nonce     echoed in the reply
 ARGV[2]  number    of the portion. One that is not above the last one adds nothing
 ARGV[3]  kept      milliseconds that minutes and the number live from now
 ARGV[4]  longest   milliseconds that the total lives from now
-ARGV[5…] sums      for each key but the second: the number of sums, then name and number of each
+ARGV[5]  first     milliseconds since 1970: creation of the first session that it counts as started. "": of none
+ARGV[6…] sums      for each key but the second: the number of sums, then name and number of each
 
 Returns  {"ok", nonce, asks}          asks is 1 if nobody has asked yet how many sessions are alive in the present minute
          {"repeated", nonce, 0}       the portion has come before
 Cost     O(sums)
 ]]
 local total, portion = KEYS[1], KEYS[2]
-local nonce, number, kept, longest = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local nonce, number, kept, longest, first = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 if number <= tonumber(redis.call("GET", portion) or 0) then
     return {"repeated", nonce, 0}
@@ -29,7 +30,10 @@ if redis.call("EXISTS", total) == 0 then
     local time = redis.call("TIME")
     redis.call("HSET", total, "since_ms", time[1] * 1000 + math.floor(time[2] / 1000))
 end
-local place = 5
+if first and first < (tonumber(redis.call("HGET", total, "first_ms") or nil) or math.huge) then
+    redis.call("HSET", total, "first_ms", ARGV[5])
+end
+local place = 6
 for index = 1, #KEYS do
     if index ~= 2 then
         local key, count = KEYS[index], tonumber(ARGV[place])
