@@ -86,16 +86,16 @@ def see(operator: Operator, place: str, session_id: str, newer: int, *, hide_tex
     access = access_to(operator, place)
     seen = SeenSession(session_id=session_id, place=place)
     try:
-        seen.snapshot = access.load(session_id, newer + MESSAGES, is_interaction=False)
-        if seen.snapshot:
-            _show(seen, seen.snapshot, newer, hide_text=hide_text)
+        snapshot = access.load(session_id, newer + MESSAGES, is_interaction=False)
+        line = line_of(snapshot) if snapshot else {}
     except (CorruptValue, ValueError, TypeError, LookupError) as error:
         if isinstance(error, ConvstoreError) and not isinstance(error, CorruptValue):
             raise
-        seen.snapshot, seen.damage = None, str(error)
+        snapshot, seen.damage = None, str(error)
         left = salvage(access, session_id)
         seen.left = "" if left is None else _text(indented(left), hide_text=hide_text)
-    if seen.snapshot:
+    if snapshot:
+        _show(seen, snapshot, line, newer, hide_text=hide_text)
         seen.turn_ends_ms = _turn_ends(access, session_id)
     elif not seen.damage:
         seen.has_ended = access.store.has_ended(session_id, ANY)
@@ -104,8 +104,8 @@ def see(operator: Operator, place: str, session_id: str, newer: int, *, hide_tex
     return seen
 
 
-def _show(seen: SeenSession, snapshot: Snapshot, newer: int, *, hide_text: bool) -> None:
-    line = line_of(snapshot)
+def _show(seen: SeenSession, snapshot: Snapshot, line: Mapping[str, Any], newer: int, *, hide_text: bool) -> None:
+    seen.snapshot = snapshot
     messages = line["messages"][: max(0, len(line["messages"]) - newer)]
     seen.title = None if snapshot.title is None else _text(snapshot.title, hide_text=hide_text)
     seen.size = size_of(snapshot) if _is_whole(snapshot) else snapshot.stored_bytes

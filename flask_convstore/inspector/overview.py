@@ -35,6 +35,8 @@ def overview_of(operator: Operator, health: Health) -> dict[str, Any]:
         "rows": _rows(operator, health),
         "finding": of_journal(operator.state),
         "tiles": [],
+        "parts": [],
+        "known": (),
         "plots": [],
         "columns": _COLUMNS,
         "minutes": [],
@@ -46,7 +48,8 @@ def overview_of(operator: Operator, health: Health) -> dict[str, Any]:
         figures, minutes = operator.figures(owner=ANY), operator.timeline()
     except StoreError:
         return shown | {"note": "There are no figures while the server does not answer."}
-    shown |= {"tiles": _tiles(figures), "note": _note(figures)}
+    shown |= {"tiles": _tiles(figures), "note": _note(figures), "parts": _parts(figures)}
+    shown |= {"known": operator.places()}
     if minutes and figures.since_ms is not None:
         shown |= {"plots": _plots(minutes), "minutes": _numbers(minutes)}
         shown |= {"first_ms": minutes[0].at_ms, "last_ms": minutes[-1].at_ms}
@@ -87,6 +90,16 @@ def _tiles(figures: Figures) -> list[tuple[str, str, str]]:
         if count is not None:
             tiles.append((label, f"{about if label == 'Expired' else ''}{count:,}", ""))
     return tiles
+
+
+def _parts(figures: Figures) -> list[tuple[str, str, str, str, str]]:
+    """List the parts of the store that have sessions, the largest first: name, sessions, messages, size, average size."""
+    largest_first = sorted(figures.places.items(), key=lambda part: -part[1].size)
+    return [
+        (name, f"{one.alive:,}", f"{one.messages:,}", bytes_in_words(one.size), bytes_in_words(one.size / one.alive))
+        for name, one in largest_first
+        if one.alive
+    ]
 
 
 def _note(figures: Figures) -> str:

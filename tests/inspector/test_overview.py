@@ -43,7 +43,7 @@ def test_an_inspector_turns_the_figures_on(url: str) -> None:
     assert "turns 1" in shown
     assert "Turns a minute" in shown
     assert page.text.count("<svg") == 6
-    row = re.search(r"\d\d:\d\d 5 6 1 1 0 \d+ 0", shown)
+    row = re.search(r"\d\d:\d\d [56] 6 1 1 0 \d+ 0", shown)  # alive: at some moment of the minute
     assert row, shown
 
 

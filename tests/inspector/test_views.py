@@ -130,6 +130,8 @@ def test_mappings_and_chats_are_parts_of_the_store(panel: Panel) -> None:
     with panel.app.app_context():
         notes["mine"] = [{"role": "user", "content": "a note"}]
     assert "1 session found" in words(panel.get("sessions", place="mapping:notes").text)
+    assert "mapping:notes 1 1 " in words(panel.get().text)
+    assert "place=mapping:notes" in panel.get().text
     assert "a note" in words(panel.get("session", place="mapping:notes", id="mine").text)
     assert "There is no such session." in words(panel.get("session", id="mine").text)
 
