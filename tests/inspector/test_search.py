@@ -135,3 +135,15 @@ def test_an_embedded_server_is_searched(tmp_path: Any) -> None:
     assert listed(panel, sort="size")[0] == "long"
     with panel.app.app_context():
         panel.convstore.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", '"><img src=x>', "\x00\n", "\ud7ff\u202e", "%", "x" * 5000]
+)
+@pytest.mark.parametrize("kind", ["id", "owner", "title"])
+def test_any_text_may_be_searched_for(panel: Panel, text: str, kind: str) -> None:
+    page = panel.get("sessions", q=text, by=kind)
+    assert page.status_code in (200, 422)
+    assert "<script>" not in page.text
+    assert "<img" not in page.text
+    assert panel.get("session", id=text).status_code in (404, 422)
