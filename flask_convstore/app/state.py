@@ -33,8 +33,9 @@ from ..outages.outage_watch import OutageWatch
 from ..outages.replay import Replayer
 from ..outages.session_replay import Replayed
 from ..stores.connect import client_of, patience_of, target_of
-from ..stores.figures import FiguresStore, MemoryFigures
+from ..stores.figures import FiguresStore
 from ..stores.memory import MemoryStore
+from ..stores.memory_figures import MemoryFigures
 from ..stores.redis.calls import Durability
 from ..stores.redis.cluster import LazyCluster
 from ..stores.redis.figures import RedisFigures
@@ -210,7 +211,7 @@ class AppState(Forking):
         watched = CircuitStore(redis_store, self.circuit, watch, settings.budget, is_for_callers=False)
         if not namespace:
             figures = RedisFigures(self.client, settings.prefix, patience_of(settings))
-            self.figures = CircuitFigures(figures, watched)
+            self.figures = CircuitFigures(figures, self.circuit, settings.budget)
         store: Store = OtherHostsStore(called, limits, self._keys)
         if self.journal:
             fallback = FallbackStore(

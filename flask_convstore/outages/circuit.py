@@ -9,7 +9,6 @@ A server that refuses us for good is no outage, and opens no circuit (``refusals
 from __future__ import annotations
 
 import copy
-import functools
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -234,14 +233,18 @@ class CircuitStore(StoreAround):
 
 
 class CircuitFigures:
-    """A ``FiguresStore``. See there for its methods. Its calls are guarded as those of *store*.
+    """A ``FiguresStore``. See there for its methods.
 
-    A refusal of figures is the caller's alone. Sessions may be served all the same.
+    Its calls open no circuit, since a single primary of a Cluster that is away lets them fail. They may close one.
+
+    Args:
+        budget: Seconds that a call may take.
     """
 
-    def __init__(self, figures: FiguresStore, store: CircuitStore) -> None:
+    def __init__(self, figures: FiguresStore, circuit: Circuit, budget: float) -> None:
         self._figures = figures
-        self._store = store
+        self._circuit = circuit
+        self._budget = budget
 
     def count(self, places: Mapping[str, str], owner: Owner = ANY) -> Counted:
         return self._guarded(self._figures.count, places, owner)
@@ -259,16 +262,15 @@ class CircuitFigures:
         return self._guarded(self._figures.minutes, starts_ms)
 
     def _guarded(self, method: Callable[..., _T], *arguments: Any) -> _T:
-        @functools.wraps(method)
-        def call() -> _T | StoreMisconfigured:
-            try:
-                return method(*arguments)
-            except StoreMisconfigured as error:
-                return error
-
-        given = self._store._call(call)
-        if isinstance(given, StoreMisconfigured):
-            raise given
+        self._circuit.enter()
+        try:
+            with OPERATION.within(self._budget):
+                given = method(*arguments)
+        except BaseException as error:
+            was_try = self._circuit.is_open and isinstance(error, StoreUnavailable)
+            (self._circuit.failed if was_try else self._circuit.gave_up)()
+            raise
+        self._circuit.answered()
         return given
 
 

@@ -90,7 +90,7 @@ class Portions(Forking):
         try:
             self._send()
         except StoreUnavailable:
-            pass  # the circuit knows, and logs it
+            pass  # the calls of sessions tell of the outage
         except Exception as error:
             if self._told.left_out("portion") is not None:
                 _log.warning("figures were not written, and wait: %s", error)

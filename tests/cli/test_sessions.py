@@ -174,6 +174,19 @@ def test_keys_are_counted_by_kind(app: Flask, url: str) -> None:
         assert "first 2 keys" in run_in(app, "stats", "--census", "--most", "2").stdout
 
 
+def test_keys_of_figures_are_a_kind_of_their_own(valkey: Server) -> None:
+    app = Flask("app")
+    app.config.update(CONVSTORE_URL=valkey.url, CONVSTORE_FIGURES=True)
+    store = ConversationStore(app)
+    with app.app_context():
+        store.save_session("a", {"n": 1})
+        store.timeline()
+    (counts,) = lines(run_in(app, "stats", "--census", "--json"))
+    assert counts["figures"] >= 3
+    assert "others" not in counts
+    assert any(line.startswith("since") for line in run_in(app, "stats").stdout.splitlines())
+
+
 def test_figures_are_told_to_people_and_programs(app: Flask) -> None:
     (found,) = lines(run_in(app, "stats", "--json"))
     assert (found["alive"], found["is_exact"], found["error"]) == (4, True, 0.0)

@@ -22,7 +22,7 @@ from flask_convstore.telemetry.portions import Portions
 from ..processes import wait_for
 from ..servers import Server, running
 from ..service import OwnedService, Service
-from ..topologies import told
+from ..topologies import cluster, told
 
 SUMS = "chat:session:figures:{sums}"
 
@@ -293,6 +293,45 @@ def test_what_happened_while_the_server_was_away_is_told_later_and_once(monkeypa
         assert found.started == 2
         assert sum(minute.degraded_seconds for minute in minutes) >= 1
         assert sum(minute.failed_operations for minute in minutes) == 1
+
+
+@pytest.mark.server
+def test_figures_open_no_circuit_and_close_one() -> None:
+    with running("valkey") as server:
+        service = Service(server.url, FALLBACK="none", CIRCUIT_FAILURES=2, RETRIES=0)
+        circuit = service.app.extensions["convstore"]["convstore"].circuit
+        with service.app.app_context():
+            server.kill()
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable, match="cannot reach the server"):
+                    service.convstore.figures()
+            assert not circuit.is_open
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable):
+                    service.convstore.get_session("s")
+            assert circuit.is_open
+            with pytest.raises(StoreUnavailable, match="is tried again"):
+                service.convstore.figures()
+            circuit.try_now()
+            with pytest.raises(StoreUnavailable, match="cannot reach the server"):
+                service.convstore.figures()
+            server.start()
+            circuit.try_now()
+            assert service.convstore.figures().alive == 0
+            assert not circuit.is_open
+
+
+@pytest.mark.server
+def test_a_cluster_counts_as_one_server() -> None:
+    with cluster() as found:
+        service = counting(found.url)
+        with service.app.app_context():
+            for number in range(30):
+                service.convstore.save_session(f"s{number}", {"n": 1}, owner="ada")
+            service.convstore.delete_session("s1")
+            assert happened(service) == (29, 30, 0, 1)
+            assert service.convstore.figures("ada").alive == 29
+            assert sum(minute.started for minute in service.convstore.timeline()) == 30
 
 
 @pytest.mark.server

@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 _MOST = 4_000
 """Most keys of all primaries, or entries of an owner's index, that are looked at one by one. Of more, so many are drawn."""
 _AT_ONCE = 1_000
-"""Keys that are scanned, or drawn, in one round trip. A server takes about a millisecond for them."""
+"""Keys that are scanned, or drawn, in one round trip. A server takes some milliseconds for them."""
 _STEPS = 32
 """Most steps of a walk. A server that has lost most of its keys may have more to look through than keys."""
 _LEAST = 100
@@ -232,13 +232,14 @@ class RedisFigures:
     def _entries(self, places: Mapping[str, str], owner: str | None) -> list[_Drawn]:
         """Read the entries of an owner's index in each place, or draw as many of them as are looked at."""
         indexes = [(place, index.active) for place, prefix in places.items() for index in indexes_of(prefix, owner)]
-        most = _MOST // len(indexes)
-        asked = [command for _, key in indexes for command in (("ZCARD", key), ("ZRANDMEMBER", key, most))]
-        replies = self._asked(*asked)
+        sizes = [int(size) for size in self._asked(*(("ZCARD", key) for _, key in indexes))]
+        share = _MOST / max(_MOST, sum(sizes))
+        wanted = [math.ceil(share * size) for size in sizes]
+        drawn = self._asked(*(("ZRANDMEMBER", key, count) for (_, key), count in zip(indexes, wanted, strict=True)))
         found = []
-        for (place, _), size, members in zip(indexes, replies[::2], replies[1::2], strict=True):
+        for (place, _), size, members in zip(indexes, sizes, drawn, strict=True):
             keys = [(place, session_key(places[place], member.decode())) for member in members]
-            found.append(_Drawn(int(size), len(keys), keys))
+            found.append(_Drawn(size, len(keys), keys))
         return found
 
 
