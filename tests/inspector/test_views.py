@@ -67,7 +67,7 @@ def test_looking_is_no_interaction(panel: Panel) -> None:
         soon = access.load("parcel", 0, is_interaction=False)
         for path in ("sessions", "session", "session/export", "session/delete"):
             for _ in range(5):
-                assert panel.get(path, id="parcel").status_code == 200
+                assert panel.get(path, id="parcel", q="parcel").status_code == 200
         after = access.load("parcel", 0, is_interaction=False)
     assert soon
     assert after
