@@ -10,6 +10,7 @@ import pytest
 
 from flask_convstore import ANY
 
+from ..processes import wait_for
 from ..servers import Server, running
 from .panel import EVIL_ID, EVIL_OWNER, EVIL_TEXT, Panel
 
@@ -231,3 +232,5 @@ class TestServers:
             assert "written in the outage" in shown
             assert "the fallback, journal" in shown
             assert "to be handed over to the server, the oldest since" in shown
+            server.start()
+            wait_for(lambda: "Nothing waits." in words(panel.get("session", id="meanwhile").text), "it still waits")
