@@ -295,7 +295,7 @@ def _page(
 ) -> SearchResult:
     """Sort what was found, those of which little is known first, and cut a page out of it."""
     key = _KEYS[question.order]
-    found.sort(key=lambda one: (one.summary is not None, key(one, one.summary) if one.summary else 0))
+    found.sort(key=lambda one: (one.summary is not None, key(one, one.summary) if one.summary else 0, one.session_id))
     end = question.start + SHOWN
     shown = found[question.start : end]
     if _FACTS_FOR.isdisjoint((question.state, question.order)):
