@@ -1,8 +1,8 @@
-"""Cost of metrics and traces: a turn in an app that has them, against one in an app that has not.
+"""Cost of metrics, traces and figures: a turn in an app that has them, against one in an app that has not.
 
 python -m benchmarks.monitoring [--rounds 60]
 
-Without the two settings nothing stands around a store: ``python -m benchmarks.frames`` counts the frames.
+Without these settings nothing stands around a store: ``python -m benchmarks.frames`` counts the frames.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _KINDS: dict[str, dict[str, Any]] = {
     "no setting, twice": {},
     "`METRICS`": {"METRICS": True},
     "`TRACING`, and no provider": {"TRACING": True},
-    "both": {"METRICS": True, "TRACING": True},
+    "`FIGURES`": {"FIGURES": True},
+    "metrics and traces": {"METRICS": True, "TRACING": True},
 }
 _TURNS_OF_A_SESSION = 20
 

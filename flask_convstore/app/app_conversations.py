@@ -75,6 +75,7 @@ class AppConversations(Conversations):
                 ``ANY``, also in a request: all sessions.
 
         Raises:
+            InvalidInput: The owner is no name.
             StoreUnavailable: The server is away.
         """
         state = self._state()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..domain.clock import now_ms
 from ..domain.figures import MINUTE_MS, Figures, Minute, Sums, minute_from, minute_of
 from ..domain.types import ANY, Owner
-from ..errors import InvalidInput
+from ..domain.validation import check_name, check_whole
 from ..stores.figures import KEPT_MS, FiguresStore
 
 LONGEST = KEPT_MS // MINUTE_MS - 60
@@ -16,6 +16,8 @@ LONGEST = KEPT_MS // MINUTE_MS - 60
 
 def figures(kept: FiguresStore, places: Mapping[str, str], owner: Owner) -> Figures:
     """Count the sessions of an owner, or all of them. For all, tell what has happened too."""
+    if isinstance(owner, str):
+        check_name(owner, "owner")
     sums: Sums = kept.totals() if owner is ANY else {}  # first: who starts meanwhile has not expired
     counted = kept.count(places, owner)
     alive, messages, size = (sum(part) for part in zip(*counted.places.values(), strict=True))
@@ -38,8 +40,7 @@ def figures(kept: FiguresStore, places: Mapping[str, str], owner: Owner) -> Figu
 
 def timeline(kept: FiguresStore, minutes: int) -> list[Minute]:
     """Read the last *minutes*, oldest first. The last one is not over yet."""
-    if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= LONGEST:
-        raise InvalidInput(f"must be a whole number from 1 to {LONGEST}, not {minutes!r}", "minutes")
+    check_whole(minutes, "minutes", 1, LONGEST)
     last = minute_of(now_ms())
     starts = [last - number * MINUTE_MS for number in reversed(range(minutes))]
     return [minute_from(start, sums) for start, sums in zip(starts, kept.minutes(starts), strict=True)]

@@ -19,6 +19,7 @@ from flask_convstore import Figures, InvalidInput, PlaceFigures, StoreUnavailabl
 from flask_convstore.telemetry import portions
 from flask_convstore.telemetry.portions import Portions
 
+from ..clocks import Clock
 from ..processes import wait_for
 from ..servers import Server, running
 from ..service import OwnedService, Service
@@ -128,6 +129,23 @@ def test_sessions_that_were_there_before_have_not_expired(url: str) -> None:
         assert happened(service) == (1 if before else 0, 1, 0, 1)
 
 
+def test_a_wiped_server_begins_anew(valkey: Server) -> None:
+    service = counting(valkey.url)
+    with service.app.app_context():
+        for name in "abc":
+            service.convstore.save_session(name, {"n": 1})
+        assert happened(service) == (3, 3, 0, 0)
+        valkey.client.flushall()
+        assert happened(service) == (0, None, None, None)
+        service.convstore.save_session("d", {"n": 1})
+        assert happened(service) == (1, 1, 0, 0)
+
+
+def test_an_owner_has_a_name(counted: Service) -> None:
+    with pytest.raises(InvalidInput, match="owner"):
+        counted.convstore.figures("")
+
+
 # ---- minutes
 
 
@@ -157,6 +175,19 @@ def test_a_timeline_has_each_minute_oldest_first(counted: Service) -> None:
     for wrong in (0, 1_441, True, "60", 1.5):
         with pytest.raises(InvalidInput):
             counted.convstore.timeline(wrong)  # type: ignore[arg-type]
+
+
+def test_of_a_long_outage_the_last_hour_is_told_and_all_is_counted(clock: Clock) -> None:
+    service = counting("memory://")
+    sender = service.app.extensions["convstore"]["convstore"].measuring._portions
+    with service.app.app_context(), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sender.tally, "_tell", lambda: None)
+        for number in range(70):
+            service.convstore.save_session(f"s{number}", {"n": 1}, ttl=86_400)
+            clock.now += 60_000
+        figures, minutes = service.convstore.figures(), service.convstore.timeline(100)
+    assert (figures.alive, figures.started, figures.expired) == (70, 70, 0)
+    assert [minute.started for minute in minutes] == [0] * 39 + [1] * 60 + [0]
 
 
 # ---- off
