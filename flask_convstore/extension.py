@@ -91,6 +91,7 @@ class ConversationStore(AppConversations):
         self._globals = ModuleGlobals()
         self._owner_loader: Callable[[], str | int | None] | None = None
         self._anonymous = AnonymousOwners(name)
+        self._is_inspected = False
         door = Door(
             lambda: self._state().settings,
             self._access,
@@ -129,6 +130,7 @@ class ConversationStore(AppConversations):
             request_end.install(app)
             json_provider.install(app)
         states[self.name] = state
+        self._count_for_inspector(state)
         state.tell_where()
         if app not in self._apps:
             self._apps.append(app)
@@ -377,7 +379,41 @@ class ConversationStore(AppConversations):
             if blueprint is self.blueprint:
                 add(spec, self._served(name), f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.")
 
+    def inspector(
+        self,
+        access: Callable[[], Any] | None = None,
+        *,
+        name: str | None = None,
+        url_prefix: str = "/convstore",
+        hide_text: bool = False,
+    ) -> Blueprint:
+        """Make the blueprint of an inspector: pages on which operators see every session of every owner.
+
+        Args:
+            access: Asked before each answer: True, False (403), or a response to send instead, such as the way to a login.
+            name: Name of the blueprint. None: ``<name of the store>_inspector``. A second one needs another name.
+            url_prefix: Beginning of its paths.
+            hide_text: Show sizes in the place of messages, titles and data. Then there is no export.
+
+        Raises:
+            ConfigurationError: There is no access check.
+        """
+        from .inspector.blueprint import make_inspector  # brings the templates
+
+        name = name or f"{self.name}_inspector"
+        blueprint = make_inspector(self._state, access, name, url_prefix, hide_text=hide_text)
+        self._is_inspected = True
+        for state in self.states().values():
+            self._count_for_inspector(state)
+        return blueprint
+
     # ---- inside
+
+    def _count_for_inspector(self, state: AppState) -> None:
+        """Count what an inspector shows, unless the setting says otherwise."""
+        setting = f"{self._config_prefix}_FIGURES"
+        if self._is_inspected and setting not in state.app.config and setting not in os.environ:
+            state.count_figures()
 
     def _newcomers(self) -> str | None:
         return self._anonymous.newcomers() if has_request_context() else None

@@ -95,10 +95,18 @@ class Measuring:
             from ..telemetry.meter import Meter
 
             self._meter = Meter(name)
+        self._figures, self._places = figures, places
         if settings.figures:
-            from ..telemetry.portions import Portions
+            self.count()
 
-            self._portions = Portions(figures, places)
+    def count(self) -> bool:
+        """Count what happens, from now on. False: it is counted already."""
+        if self._portions:
+            return False
+        from ..telemetry.portions import Portions
+
+        self._portions = Portions(self._figures, self._places)
+        return True
 
     def watch(self, app: Flask, convstore: object, circuit: Circuit) -> None:
         """Count what the store in *app* tells beside its calls."""
@@ -128,6 +136,12 @@ class Measuring:
         if self._meter:
             tell_of_followers(store, self._meter.followed)
         return store
+
+    def counted(self, store: Store) -> Store:
+        """Put a store that counts around *store*, which was made before anything was counted."""
+        from ..telemetry.metered_store import MeteredStore
+
+        return MeteredStore(store, [self._portions.tally]) if self._portions else store
 
     def send_figures(self) -> None:
         """Send what this process has counted, before somebody looks."""

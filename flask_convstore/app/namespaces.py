@@ -22,25 +22,26 @@ class Namespace:
     """Conversations beside the sessions, with keys of their own.
 
     Args:
+        name: Its name in the journal.
         changed: Makes the settings in which the namespace differs from the sessions.
     """
 
     def __init__(self, name: str, changed: Callable[[Settings], dict[str, Any]]) -> None:
-        self._name = name
+        self.name = name
         self._changed = changed
 
     @property
     def place(self) -> str:
         """The name of the place, for people: ``chats`` or ``mapping:<name>``."""
-        return "chats" if self._name == _CHATS else self._name.replace("map:", "mapping:", 1)
+        return "chats" if self.name == _CHATS else self.name.replace("map:", "mapping:", 1)
 
     def backend_in(self, state: AppState) -> Backend:
         """Find or make the namespace's settings and store in an application."""
-        known = state.backends.get(self._name)
+        known = state.backends.get(self.name)
         if known:
             return known
         changed = {"conversation_prefix": "", "max_sessions": 0, **self._changed(state.settings)}
-        return state.backend_of(self._name, **changed)
+        return state.backend_of(self.name, **changed)
 
 
 class Namespaces:

@@ -118,6 +118,14 @@ class AppState(Forking):
                 backend = self.backends[namespace]
         return backend
 
+    def count_figures(self) -> None:
+        """Count what happens from now on, as with ``CONVSTORE_FIGURES``."""
+        with self._lock:
+            if self.measuring.count():
+                for namespace, backend in self.backends.items():
+                    self.backends[namespace] = replace(backend, store=self.measuring.counted(backend.store))
+                self.backend = self.backends[""]
+
     def _name_of(self, namespace: str) -> str:
         """Name the sessions, or what lies beside them, for the log."""
         store = f"the store {self.convstore.name!r}"

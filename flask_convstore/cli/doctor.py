@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from ..app.checkup import of_app, of_journal
+from ..app.operator import Operator
 from ..errors import StoreError
 from ..operations import diagnosis
 from ..operations.diagnosis import Finding
@@ -16,7 +17,6 @@ from ..stores.redis.cluster import LazyCluster
 from ..stores.redis.survey import survey
 from ..urls import masked
 from .frame import Output, command
-from .operator import Operator
 
 _STATUS = {"ok": 0, "warning": 1, "problem": 2}
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}

@@ -12,11 +12,12 @@ from typing import IO, Any, TypeVar
 
 import click
 
+from ..app.operator import Operator
 from ..domain import json_text
 from ..errors import ConvstoreError
 from ..operations.access import Access
 from ..stores.private_folder import private_opener
-from .operator import Operator, operator_of
+from .operator import operator_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

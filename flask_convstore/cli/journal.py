@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
+from ..app.operator import Operator
 from ..domain import json_text
 from ..domain.clock import as_datetime, monotonic, now_ms
 from ..outages import journal_contents
 from ..outages.journal import Journal
 from .frame import Output, Progress, command, confirmed, yes_option
 from .group import CHOSEN, Chosen
-from .operator import Operator
 
 _LOOKS = 0.1
 _MAPPING = "map:"

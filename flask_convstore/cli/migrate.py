@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from ..app.operator import Operator
 from ..config import Settings
 from ..operations.migrating.formats import FORMATS, Format
 from ..operations.migrating.taking import Choice, Moved, Source, counted, take_over
 from ..stores.connect import client_of
 from ..stores.redis.foreign import ForeignKey, foreign_keys
 from .frame import Output, Progress, access_in, command, place_option
-from .operator import Operator
 
 _SHOWN_EVERY = 100
 

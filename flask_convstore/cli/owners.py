@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from ..app.operator import Operator
 from ..domain import json_text
 from .frame import Output, command, confirmed, written, yes_option
-from .operator import Operator
 
 
 @click.group("owner")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..app.operator import Operator
 from ..domain import json_text
 from ..domain.clock import as_datetime, now_ms
 from ..domain.figures import Figures
@@ -24,7 +25,6 @@ from ..operations.salvage import salvage
 from ..operations.transfer import line_of
 from ..stores.redis.census import census
 from .frame import Output, access_in, command, confirmed, place_option, yes_option
-from .operator import Operator
 
 _PAGE = 100
 _SHOWN_AT_FIRST = 10

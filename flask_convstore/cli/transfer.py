@@ -9,13 +9,13 @@ from typing import IO, Any
 
 import click
 
+from ..app.operator import Operator
 from ..domain import json_text
 from ..errors import ConvstoreError
 from ..operations import backup
 from ..operations.access import Access
 from ..stores.redis.census import mapping_names
 from .frame import Output, Progress, command, written
-from .operator import Operator
 
 _SHOWN_EVERY = 100
 

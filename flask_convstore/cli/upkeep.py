@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ..app.operator import Operator
 from ..config import limits_of
 from ..operations.diagnosis import percentile
 from ..operations.trial import bench
 from ..stores.connect import patience_of
 from ..stores.redis.mending import Mending
 from .frame import Output, access_in, command, place_option
-from .operator import Operator
 
 
 @command("repair")

@@ -46,6 +46,12 @@ def waiting(journal: Journal) -> Iterator[Waiting]:
             after = some[-1].first
 
 
+def waiting_of(journal: Journal, namespace: str, key: str) -> Waiting | None:
+    """Find one session that waits, by its key in the journal. None if it is not here any more. It raises as the journal."""
+    journalled = journal.find(namespace, key)
+    return _waiting(journal, namespace, journalled) if journalled else None
+
+
 def _waiting(journal: Journal, namespace: str, journalled: JournalledSession) -> Waiting:
     rows = journal.rows(namespace, journalled, journalled.replayed)
     return Waiting(namespace, journalled, len(rows), rows[0].at_ms if rows else None)

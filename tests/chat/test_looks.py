@@ -7,15 +7,14 @@ import json
 import re
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from ..browser import AXE, findings
 from .conftest import Open
 from .person import Person
 
 ROOT = Path(__file__).parents[2]
-AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 FOLDERS = [ROOT / "examples" / "chat" / "static" / "vendor", AXE.parent]
 
 FOCUSED = "document.activeElement.id"
@@ -35,18 +34,6 @@ def test_the_pictures_are_small() -> None:
     pictures = list((ROOT / "docs" / "assets").glob("chat*"))
     assert {path.suffix for path in pictures} == {".png", ".webp"}
     assert sum(path.stat().st_size for path in pictures) < 600_000
-
-
-def findings(person: Person) -> list[str]:
-    """Serious and critical findings of axe."""
-    person.page.evaluate(AXE.read_text("utf-8") + "; undefined")
-    found: Any = person.page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
-    return [
-        f"{one['id']}: {node['html'][:120]} {node['failureSummary'][:200]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
 
 
 def imported(person: Person, count: int, title: str | None = "Long") -> str:
@@ -74,34 +61,34 @@ class TestInABrowser:
     @pytest.mark.parametrize("theme", ["light", "dark"])
     def test_axe_finds_nothing_serious(self, opened: Open, theme: str) -> None:
         ada = opened(color_scheme=theme, reduced_motion="reduce")
-        found = {"welcome": findings(ada)}
+        found = {"welcome": findings(ada.page)}
         ada.ask("Show me some code")
         ada.ask("Show me a table")
         ada.page.click("#open-panel")
         ada.page.wait_for_selector("#facts dd")
-        found["talk"] = findings(ada)
+        found["talk"] = findings(ada.page)
         ada.press("Edit and send again", 0)
-        found["edit"] = findings(ada)
+        found["edit"] = findings(ada.page)
         ada.page.keyboard.press("Escape")
         ada.page.click("#login")
-        found["sign in"] = findings(ada)
+        found["sign in"] = findings(ada.page)
         ada.page.keyboard.press("Escape")
         ada.send("Count to 30")
         ada.until_coming()
-        found["reply"] = findings(ada)
+        found["reply"] = findings(ada.page)
         ada.until_idle(6)
         ada.page.set_viewport_size({"width": 360, "height": 740})
         ada.page.click("#close-panel")
         ada.page.click("#open-side")
         ada.page.wait_for_timeout(300)
-        found["drawer"] = findings(ada)
+        found["drawer"] = findings(ada.page)
         ada.page.get_by_role("button", name="Delete: ").click()
-        found["undo"] = findings(ada)
+        found["undo"] = findings(ada.page)
         ada.go_offline()
         ada.page.click("#close-side")
         ada.send("This waits")
         ada.until_banner("cannot be reached")
-        found["offline"] = findings(ada)
+        found["offline"] = findings(ada.page)
         problems = "\n".join(f"{state}: {one}" for state, each in found.items() for one in each)
         assert not problems, problems
 

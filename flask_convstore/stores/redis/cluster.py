@@ -292,6 +292,8 @@ def _key_of(commands: Sequence[Sequence[Argument]]) -> str | None:
     for command in commands:
         if command[0] in ("EVALSHA", "EVAL"):
             return str(command[3])
+        if command[0] == "MEMORY":
+            return str(command[2])
         if command[0] not in ("MULTI", "EXEC", "ECHO", "PING", "TIME", "WAIT", "CONFIG", "INFO"):
             return str(command[1])
     return None
