@@ -138,3 +138,33 @@ def test_the_tab_that_talks_for_all_is_closed_in_the_middle(ada: Person) -> None
     assert tab.until_idle(4)[3].words == [str(number) for number in range(1, 101)]
     tab.ask("Who am I?")
     tab.check()
+
+
+def test_the_tab_that_talks_for_all_falls_asleep_in_the_middle(ada: Person, opened: Open) -> None:
+    """A debugger holds it, of which it notices nothing. A browser may freeze a tab in the background like that."""
+    ada.ask("Hello")
+    tab, third = ada.another_tab(), ada.another_tab()
+    device = opened(f"/c/{ada.session_id}", storage_state=ada.context.storage_state())
+    for each in (tab, third, device):
+        each.until_idle(2)
+    tab.send("Count to 300")
+    tab.until_coming()
+    devtools = ada.context.new_cdp_session(ada.page)
+    devtools.send("Debugger.enable")
+    devtools.send("Debugger.pause")
+    begun = len(tab.messages()[3].words)
+    tab.until(lambda shown: len(shown[3].words) > begun + 20)
+    device.until_idle(4)
+    device.ask("My name is Ada")
+    for each in (tab, third):
+        each.until_idle(6)
+        each.check()
+    third.ask("Who am I?")
+    devtools.send("Debugger.resume")
+    for each in (ada, tab, third, device):
+        assert each.until_idle(8)[3].words == [str(number) for number in range(1, 301)]
+        each.check()
+    ada.ask("What have I said?")
+    for each in (ada, tab, third, device):
+        each.until_idle(10)
+        each.check()
