@@ -22,7 +22,7 @@ _UNTRACED = frozenset(
 )
 """Calls that threads and checks make again and again."""
 
-_OF_SESSION = frozenset({"load", "messages", "message", "salvage", "has_ended", "turn_remaining_ms"})
+_OF_SESSION = frozenset({"load", "messages", "message", "salvage", "has_ended", "turn_lease"})
 """Calls whose first argument is the id of a session. That of others may be an owner's name."""
 
 

@@ -82,13 +82,34 @@ def test_a_server_is_killed_in_the_middle_of_a_reply(ada: Person, site: Site) ->
     ada.send("Count to 200")
     ada.until_coming()
     site.kill()
-    ada.until_banner("The reply goes on when it is back.")
+    ada.until_banner("The reply goes on when it is back, or ends where it was cut.")
     site.start()
     ada.until(lambda shown: len(shown) == 2 and shown[1].note != "")
     assert ada.messages()[1].note == "The reply was cut off."
     ada.press("Reply anew")
     ada.until(lambda shown: len(shown) == 2 and shown[-1].words[-1:] == ["200"])
     ada.until_idle(2)
+    ada.check()
+
+
+def test_the_panel_shows_who_has_the_turn_and_who_takes_it_over(ada: Person, site: Site) -> None:
+    ada.ask("Hello")
+    ada.page.click("#open-panel")
+    ada.until_fact("Lease", "nobody holds one")
+    ada.send("Count to 300")
+    left = {ada.until_fact("Lease", rf"{part} s left to attempt \w{{8}}") for part in (r"2\.\d", r"[01]\.\d")}
+    assert len({each.rpartition(" ")[2] for each in left}) == 1, left
+    site.kill()
+    ada.until_fact("Lease", r"over for \d+\.\d s, and not renewed by attempt \w{8}")
+    assert {ada.until_fact(name, "unknown") for name in ("Store", "Fallback", "Journal")} == {"unknown"}
+    site.start()
+    ada.until_fact("Lease", "was taken over, as its holder had died")
+    ada.press("Reply anew")
+    ada.until_coming()
+    ada.page.click("#stop")
+    ada.until_fact("Lease", "was taken over, as its holder was stopped")
+    ada.until_idle(4)
+    assert "Lease: was taken over" in ada.page.inner_text("#log")
     ada.check()
 
 

@@ -20,6 +20,7 @@ const NOTES = {
   redacted: "This was removed.",
 };
 const HAS_NO_REPLY = ["interrupted", "failed", "unanswered"];
+const IS_CUT = ["interrupted", "failed", "stopped"];
 
 export class MessageList {
   #list = $("messages");
@@ -242,7 +243,7 @@ function buttonsFor(message) {
   if (status === "streaming" || status === "waiting" || status === "sending") return [];
   const buttons = [button("Copy", "copy", "copy")];
   if (role === "user") buttons.push(button("Edit and send again", "rename", "edit"));
-  if (role === "assistant") buttons.push(button("Reply anew", "again", "again"));
+  if (role === "assistant") buttons.push(button("Reply anew", IS_CUT.includes(status) ? null : "again", "again"));
   if (role === "user" && HAS_NO_REPLY.includes(status)) buttons.unshift(button("Ask again", null, "again"));
   if (message.created_at) buttons.push(timeOf(message.created_at));
   return buttons;

@@ -37,7 +37,7 @@ export class Sidebar {
     for (const session of sessions) this.#items.set(session.session_id, this.#updated(before.get(session.session_id), session));
     if (!this.#renaming) arrange(this.#list, [...this.#items.values()]);
     $("nothing").hidden = sessions.length > 0;
-    $("nothing").textContent = wanted ? "Nothing found." : "Your conversations will be here.";
+    $("nothing").textContent = wanted ? "Nothing found." : "Your conversations will be here, and stay.";
     $("more").hidden = !chats.hasMore || wanted !== "";
   }
 
