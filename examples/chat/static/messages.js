@@ -37,7 +37,7 @@ export class MessageList {
     this.actions = actions;
     this.#list.addEventListener("click", (event) => this.#clicked(event));
     this.#scroll.addEventListener("mousedown", (event) => {
-      if (event.detail > 1 && performance.now() - this.#goneAt < 500) event.preventDefault(); // the second half of a double click
+      if (performance.now() - this.#goneAt < 500) event.preventDefault(); // the second half of a double click
     });
     $("older").addEventListener("click", () => this.#showOlder());
     $("latest").addEventListener("click", () => this.toTheEnd());
