@@ -392,7 +392,7 @@ export class Chats extends EventTarget {
   #reign = new AbortController();
   /** Ends the waiting for the lock. */
   #queue = new AbortController();
-  /** Number of the leader. What an earlier one tells is late. */
+  /** Since when the leader leads. What an earlier one tells is late. */
   #term = 0;
   /** Questions that the leader has not answered. */
   #unanswered = 0;
@@ -473,7 +473,7 @@ export class Chats extends EventTarget {
     const lead = () => {
       if (this.isClosed) return;
       this.#reign = new AbortController();
-      this.#term += 1;
+      this.#term = Math.max(Date.now(), this.#term + 1);
       this.isLeader = true;
       this.#share({ leads: true });
       this.#changed("status");
@@ -1129,7 +1129,7 @@ export class Chats extends EventTarget {
       this.#setReply(reply);
       if (reply.status) this.#replies.delete(`${reply.session_id}:${reply.turn}`);
     }
-    if (follow) this.follow(follow);
+    if (follow && this.isLeader) this.follow(follow);
     if (told.stop) this.#stopped.add(told.stop);
     if (told.giveUp && this.isLeader) this.#hearGiveUp(told.giveUp);
     this.#givenUp.get(told.gaveUp)?.(told.is);

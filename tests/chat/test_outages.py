@@ -92,6 +92,20 @@ def test_a_server_is_killed_in_the_middle_of_a_reply(ada: Person, site: Site) ->
     ada.check()
 
 
+def test_a_worker_is_killed_in_the_middle_of_a_reply(ada: Person, site: Site) -> None:
+    """The next worker stores what had come."""
+    ada.ask("Hello")
+    ada.send("Count to 200")
+    ada.until_coming()
+    site.kill_workers()
+    ada.until(lambda shown: shown[3].note == "The reply was cut off.")
+    ada.check()
+    ada.press("Reply anew")
+    ada.until(lambda shown: len(shown) == 4 and shown[3].words[-1:] == ["200"])
+    ada.until_idle(4)
+    ada.check()
+
+
 def test_the_panel_shows_who_has_the_turn_and_who_takes_it_over(ada: Person, site: Site) -> None:
     ada.ask("Hello")
     ada.page.click("#open-panel")

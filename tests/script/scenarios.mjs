@@ -341,11 +341,15 @@ const scenarios = {
     await until(() => theirs.isStreaming && its.isStreaming, "it comes in all tabs");
     for (const each of [chat, theirs, its]) noteWrong(each, wrong);
     sleep();
+    tabs.push(tab(kept)); // which has not heard of any leader
+    const late = tabs[2].open(chat.id);
+    noteWrong(late, wrong);
+    await tabs[2].ready;
     const slept = its.send(count(1));
     await until(() => tabs.some(({ isLeader }) => isLeader), "another one leads", 8);
     assert.equal((await asked).value.reply.content, told(150));
     await say(chat.id);
-    for (const each of [chat, theirs]) {
+    for (const each of [chat, theirs, late]) {
       await until(() => each.messages.length === 4, "another device is heard");
       await same(each);
     }
@@ -353,12 +357,12 @@ const scenarios = {
     await until(() => !one.isLeader, "it leads no more");
     assert.equal(tabs.filter(({ isLeader }) => isLeader).length, 1, "one of the others does");
     assert.equal((await slept).error, null, "what it was asked meanwhile is sent");
-    for (const each of [chat, theirs, its]) {
+    for (const each of [chat, theirs, its, late]) {
       await until(() => each.messages.length === 6, "all show it");
       await same(each);
     }
     assert.equal((await its.send(count(60, 0.03))).value.reply.content, told(60));
-    for (const each of [chat, theirs, its]) await same(each);
+    for (const each of [chat, theirs, its, late]) await same(each);
     assert.deepEqual(wrong.slice(0, 1), [], `${wrong.length} wrong texts`);
     for (const each of tabs) close(each);
     await until(() => one.isLeader, "it leads again when it is the last one");
@@ -381,6 +385,25 @@ const scenarios = {
     await pause(500);
     for (const each of [one, two, three]) assert.deepEqual([each.list.length, each.waiting], [1, 0]);
     assert.equal((await sessions()).length, 1);
+  },
+
+  async "tabs that do not lead ask the leader once"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.isLeader, "it leads");
+    const tabs = [tab(kept), tab(kept)], device = tab(storage(), { host: elsewhere });
+    const theirs = await talk(device);
+    const asked = theirs.send(count(60, 0.03));
+    await until(() => theirs.isStreaming, "a reply comes on another device");
+    let heard = 0;
+    const ears = new BroadcastChannel(`convstore:${url}/sessions`);
+    ears.onmessage = ({ data }) => (heard += Boolean(data.follow));
+    const chats = tabs.map((each) => each.open(theirs.id));
+    await asked;
+    for (const each of chats) await same(each);
+    ears.close();
+    assert.ok(heard > 0 && heard < 20, `${heard} messages`);
+    assert.ok(one.isLeader);
   },
 
   async "devices follow"() {
@@ -1034,6 +1057,18 @@ const scenarios = {
     assert.deepEqual(found.map(({ value }) => value.reply.content), [told(40), told(60)]);
     assert.deepEqual(wrong.slice(0, 1), []);
     for (const chat of [one, two]) await same(chat);
+  },
+
+  async "the room of the browser is used up"() {
+    const kept = storage();
+    kept.setItem = () => { throw new DOMException("full", "QuotaExceededError"); };
+    const chats = tab(kept);
+    const chat = chats.create();
+    const { value, error } = await chat.send(count());
+    assert.deepEqual([error, value.reply.content], [null, told(3)]);
+    assert.equal((await chats.rename(chat.id, "New")).error, null);
+    await same(chat);
+    assert.deepEqual([chats.waiting, kept.length], [0, 0]);
   },
 
   async "a broken value is kept"() {
