@@ -1239,7 +1239,7 @@ export class Chats extends EventTarget {
 
   /** Wait, the longer the more attempts have failed, or until something says that it is worth trying. @param {number} attempts @param {number} [least] Milliseconds. */
   #pause(attempts, least = 0) {
-    const most = Math.min(MOST_PAUSE / 2, 250 * 2 ** Math.min(attempts, 10));
+    const most = Math.min(MOST_PAUSE / 6, 250 * 2 ** Math.min(attempts, 10));
     return new Promise((resolve) => {
       const end = () => {
         clearTimeout(timer);
