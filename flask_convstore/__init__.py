@@ -4,7 +4,7 @@ from .app.bound import BoundStore, OpenStore
 from .domain.figures import Figures, Minute, PlaceFigures
 from .domain.messages import Message, Usage
 from .domain.parts import Part
-from .domain.results import Health, Page, Receipt, Summary
+from .domain.results import Health, Lease, Page, Receipt, Summary
 from .domain.types import ANY
 from .errors import (
     ChangesDropped,
@@ -78,6 +78,7 @@ __all__ = [
     "Health",
     "InvalidInput",
     "InvalidSessionId",
+    "Lease",
     "ListSession",
     "Message",
     "MessageIdReused",

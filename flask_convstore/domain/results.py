@@ -69,6 +69,18 @@ class StoredPart(NamedTuple):
     version: int = 0
 
 
+class Lease(NamedTuple):
+    """The lease of a turn.
+
+    Attributes:
+        holder: Names the attempt that has the turn ("": there is no turn). Another one has another name.
+        remaining_ms: Time until it ends, if nobody renews it. 0 or less: it has ended, and the next turn takes over.
+    """
+
+    holder: str
+    remaining_ms: int
+
+
 class ReplyParts(NamedTuple):
     """Some parts of a reply's stream.
 

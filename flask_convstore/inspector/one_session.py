@@ -124,7 +124,7 @@ def _text(text: str, *, hide_text: bool) -> str:
 
 def _turn_ends(access: Access, session_id: str) -> int | None:
     try:
-        left_ms = access.store.turn_remaining_ms(session_id, ANY)
+        left_ms = access.store.turn_lease(session_id, ANY).remaining_ms
     except (SessionNotFound, StoreUnavailable):
         return None
     return now_ms() + left_ms if left_ms > 0 else None

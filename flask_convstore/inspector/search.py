@@ -160,7 +160,7 @@ def _facts_in_memory(access: Access, session_id: str) -> CloserFacts:
     snapshot = access.load(session_id, is_interaction=False)
     if snapshot is None:
         return CloserFacts(None, 0, None)
-    turn_until_ms = now_ms() + access.store.turn_remaining_ms(session_id, ANY)
+    turn_until_ms = now_ms() + access.store.turn_lease(session_id, ANY).remaining_ms
     return CloserFacts(size_of(snapshot), turn_until_ms, snapshot.moved_to)
 
 

@@ -65,6 +65,7 @@ class AwaitableConversations:
     unshare = _Twin(Conversations.unshare)
     rotate_id = _Twin(Conversations.rotate_id)
     follow_reply = _Twin(Conversations.follow_reply)
+    turn_lease = _Twin(Conversations.turn_lease)
     stop_reply = _Twin(Conversations.stop_reply)
     messages = _Twin(Conversations.messages)
     get_message = _Twin(Conversations.get_message)

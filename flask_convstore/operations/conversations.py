@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from typing import Any, Literal, overload
 
 from ..domain.messages import Message, Usage
-from ..domain.results import Health, Page, Receipt
+from ..domain.results import Health, Lease, Page, Receipt
 from ..domain.types import CALLER, Lifetime, Order, Owner, Role, Scope
 from ..domain.validation import check_whole
 from ..errors import ConvstoreError
@@ -380,6 +380,14 @@ class Conversations(abc.ABC):
             SessionNotFound: No such session for this owner.
         """
         return streamed.follow(self._access(owner), session_id, reply, after)
+
+    def turn_lease(self, session_id: str, *, owner: Owner | Scope = CALLER) -> Lease | None:
+        """Tell who has the turn in progress, and for how long. None: there is no turn. This is no interaction.
+
+        Raises:
+            SessionNotFound: No such session for this owner.
+        """
+        return turns.lease(self._access(owner), session_id)
 
     def stop_reply(self, session_id: str, reply: str = "", *, owner: Owner | Scope = CALLER) -> Ended:
         """Stop a reply that is streamed, in whatever process, and store what had come. One that has ended stays as it is.

@@ -39,7 +39,7 @@ from ..domain.messages import Message, message_of, stored_message, with_id, with
 from ..domain.numbering import id_away, id_of
 from ..domain.pairs import is_item, is_prompt, whole
 from ..domain.parts import Fate, Head, as_models_take, epoch_of
-from ..domain.results import Begun, Receipt, Snapshot
+from ..domain.results import Begun, Lease, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
 from ..errors import (
     ConvstoreError,
@@ -595,6 +595,13 @@ def _give_back_if_interrupted(access: Access, command: BeginTurn, error: BaseExc
     is_of_no_use = isinstance(error, TooSlow) and command.element is None
     if is_from_elsewhere or is_of_no_use:
         _end_as_failed(access, command.session_id, command.attempt)
+
+
+def lease(access: Access, session_id: str) -> Lease | None:
+    """Look who has the turn, and for how long. None: there is no turn. The holder's name cannot be used to end it."""
+    check_session_id(session_id)
+    found = access.store.turn_lease(session_id, access.owner)
+    return found._replace(holder=f"{epoch_of(found.holder):08x}") if found.holder else None
 
 
 def _policy(access: Access, given: Policy | None) -> str:

@@ -33,7 +33,7 @@ from ..domain.commands import (
     Touch,
 )
 from ..domain.ids import id_made_away
-from ..domain.results import Begun, Messages, Page, Receipt, ReplyParts, SessionEvents, Snapshot, part_of
+from ..domain.results import Begun, Lease, Messages, Page, Receipt, ReplyParts, SessionEvents, Snapshot, part_of
 from ..domain.types import ANY, Alias, Limits, Order, Owner
 from ..errors import (
     ConvstoreError,
@@ -416,12 +416,12 @@ class FallbackStore(StoreAround):
             raise NothingKnown("the store is away, and may have the message", fallback=self._journal.kind)
         return self._page_of(view, found)
 
-    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+    def turn_lease(self, session_id: str, owner: Owner) -> Lease:
         if self._here.has(session_id, owner):
             with self._here.viewed(session_id, owner) as view:
                 if view:
-                    return view.turn_remaining_ms(_seer(view, owner))
-        return self._asked_for(self._store.turn_remaining_ms, session_id, owner)
+                    return view.turn_lease(_seer(view, owner))
+        return self._asked_for(self._store.turn_lease, session_id, owner)
 
     def take_reply(self, command: TakeReply) -> ReplyParts:
         told = self._told_here(command.session_id, command.owner)
@@ -451,7 +451,7 @@ class FallbackStore(StoreAround):
             with self._here.viewed(session_id, owner) as view:
                 if view is None:
                     return None
-                in_progress = view.turn_remaining_ms(_seer(view, owner)) > 0
+                in_progress = view.turn_lease(_seer(view, owner)).remaining_ms > 0
                 if view.is_partial and not in_progress:
                     return None
         except StoreUnavailable as error:

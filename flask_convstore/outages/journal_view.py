@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..domain.commands import BeginTurn, Command, CommitTurn, Delete, Edit, Merge, Put, Target
-from ..domain.results import Begun, Messages, Receipt, Snapshot
+from ..domain.results import Begun, Lease, Messages, Receipt, Snapshot
 from ..domain.types import ANY, Limits, Owner
 from ..errors import ConvstoreError, CorruptValue, SessionNotFound
 from ..stores.memory import MemoryStore
@@ -122,10 +122,10 @@ class JournalView:
         self.stay(self._clock())
         return self._store.message(self.journalled.session_id, owner, target)
 
-    def turn_remaining_ms(self, owner: Owner) -> int:
-        """Look at the turn, as ``Store.turn_remaining_ms``."""
+    def turn_lease(self, owner: Owner) -> Lease:
+        """Look at the turn, as ``Store.turn_lease``."""
         self.stay(self._clock())
-        return self._store.turn_remaining_ms(self.journalled.session_id, owner)
+        return self._store.turn_lease(self.journalled.session_id, owner)
 
     def knows(self, token: str) -> bool:
         """Tell whether a write, or a delete that has found nothing, is remembered under *token*."""

@@ -12,7 +12,7 @@ from typing import Any
 from ..domain.clock import now_ms
 from ..domain.commands import BeginTurn, Command, EventPosition, RenewTurn, ReplyPosition, TakeReply, Target
 from ..domain.ids import made_away_at_ms
-from ..domain.results import Begun, Messages, Receipt, ReplyParts, SessionEvents, Snapshot
+from ..domain.results import Begun, Lease, Messages, Receipt, ReplyParts, SessionEvents, Snapshot
 from ..domain.rules import creates
 from ..domain.types import Limits, Owner
 from ..errors import ConvstoreError, SessionNotFound, StoreUnavailable
@@ -112,9 +112,9 @@ class OtherHostsStore(StoreAround):
             self._refuse_unknown(session_id, owner)
         return found
 
-    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+    def turn_lease(self, session_id: str, owner: Owner) -> Lease:
         try:
-            return self._store.turn_remaining_ms(session_id, owner)
+            return self._store.turn_lease(session_id, owner)
         except SessionNotFound:
             self._refuse_unknown(session_id, owner)
             raise

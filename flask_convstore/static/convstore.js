@@ -25,6 +25,8 @@ const TOLD_EACH = 60; // milliseconds: how often other tabs are told of a reply 
 const MOST_SENT = 3; // actions at once. Browsers open six connections to a host over HTTP/1.1
 const MOST_READ = 1; // replies of other devices, beside the events. What is left is for the page
 const IMPORTED_AT_ONCE = 20;
+const ASKED_EACH = 1000; // milliseconds: how often the leader is asked whether it is awake
+const MOST_UNANSWERED = 3; // such questions. Then another tab leads
 
 /** @type {Problem} */
 const UNREACHABLE = {
@@ -386,6 +388,16 @@ export class Chats extends EventTarget {
   /** Sessions whose replies it reads when there is a connection for them. @type {Set<string>} */
   #wanted = new Set();
   #end = new AbortController();
+  /** Ends when this tab leads no more. */
+  #reign = new AbortController();
+  /** Ends the waiting for the lock. */
+  #queue = new AbortController();
+  /** Since when the leader leads. What an earlier one tells is late. */
+  #term = 0;
+  /** Questions that the leader has not answered. */
+  #unanswered = 0;
+  /** @type {any} */
+  #asking;
   /** @type {BroadcastChannel | null} */
   #channel = null;
   /** Cursor of the next page of older sessions. null: there is none. undefined: nobody knows yet. @type {string | null | undefined} */
@@ -456,19 +468,48 @@ export class Chats extends EventTarget {
     this.#lead();
   }
 
+  /** Lead while this tab has the lock. A tab that was asleep finds that another one has taken it, and waits for it again. */
   async #lead() {
-    const { signal } = this.#end;
     const lead = () => {
-      if (signal.aborted) return;
+      if (this.isClosed) return;
+      this.#reign = new AbortController();
+      this.#term = Math.max(Date.now(), this.#term + 1);
       this.isLeader = true;
       this.#share({ leads: true });
       this.#changed("status");
       this.#watch();
       this.#act();
-      return new Promise((resolve) => signal.addEventListener("abort", resolve));
+      return new Promise((resolve) => this.#reign.signal.addEventListener("abort", resolve));
     };
-    if (!globalThis.navigator?.locks) return void lead();
-    await navigator.locks.request(this.#name, { signal }, lead).catch(lead); // where locks are forbidden each tab leads
+    const { locks } = globalThis.navigator ?? {};
+    if (!locks) return void lead();
+    this.#asking = setInterval(() => this.#askLeader(), ASKED_EACH);
+    while (!this.isClosed) {
+      const steal = this.#queue.signal.aborted;
+      if (steal) this.#queue = new AbortController();
+      const error = await locks.request(this.#name, steal ? { steal } : { signal: this.#queue.signal }, lead).catch((error) => error);
+      if (error && error.name !== "AbortError") return void lead(); // where locks are forbidden each tab leads
+      if (this.isLeader) this.#depose();
+    }
+  }
+
+  /** Ask the leader whether it is awake. Browsers freeze tabs, whatever they hold: where nobody answers this tab leads. */
+  #askLeader() {
+    if (this.isLeader || !this.#channel) return;
+    if (this.#unanswered >= MOST_UNANSWERED) this.#queue.abort();
+    this.#unanswered += 1;
+    this.#tell({ ask: true });
+  }
+
+  /** Lead no more. Another tab goes on with what this one has begun. */
+  #depose() {
+    this.isLeader = false;
+    this.#reign.abort();
+    this.#unanswered = 0;
+    for (const begun of [this.#busy, this.#read, this.#wanted, this.#replies]) begun.clear();
+    this.#tell({ user: this.#options.user });
+    this.#heardOf("", "lead", 0);
+    this.#changed("status");
   }
 
   // ---- the list
@@ -647,8 +688,13 @@ export class Chats extends EventTarget {
     }
     this.#tell({ giveUp: key });
     return new Promise((resolve) => {
-      this.#givenUp.set(key, resolve);
-      setTimeout(resolve, 3000, false);
+      /** @param {boolean} is */
+      const end = (is) => {
+        this.#givenUp.delete(key);
+        resolve(is);
+      };
+      this.#givenUp.set(key, end);
+      setTimeout(end, 6000, false); // until then another tab leads, if the leader is asleep
     });
   }
 
@@ -732,10 +778,12 @@ export class Chats extends EventTarget {
   /** Do an action, as often as it takes. @param {Action} action */
   async #finish(action) {
     const { key, session_id: id } = action;
+    const { signal } = this.#reign;
     this.#busy.set(key, action);
     for (let attempts = 1; this.#actions.has(key); attempts += 1) {
       const { value, error } = await this.#do(action);
-      if (this.isClosed || !this.#actions.has(key)) break;
+      if (signal.aborted) return;
+      if (!this.#actions.has(key)) break;
       this.#noteAnswer(error);
       if (action.again && error?.type === "nothing-to-replace") {
         this.#heardOf(id, "saved", 0);
@@ -756,7 +804,7 @@ export class Chats extends EventTarget {
   /** @param {Action} action @returns {Promise<Result<any>>} */
   async #do(action) {
     const { kind, key, session_id: id, content, target = "", title = "" } = action;
-    const { signal } = this.#end;
+    const { signal } = this.#reign;
     const keyed = { headers: { "Idempotency-Key": key }, signal };
     if (kind === "create") return this.#create(action);
     if (kind === "send") return this.#send(action);
@@ -781,7 +829,7 @@ export class Chats extends EventTarget {
   /** @param {Action} action @returns {Promise<Result<any>>} */
   async #create({ key, session_id: local, data = {} }) {
     const headers = { "Idempotency-Key": key };
-    const made = await this.#ask("POST", "", { body: { data }, headers, signal: this.#end.signal, has: "session_id" });
+    const made = await this.#ask("POST", "", { body: { data }, headers, signal: this.#reign.signal, has: "session_id" });
     if (made.error) return made;
     const { history, data: shown, ...summary } = made.value;
     const id = summary.session_id;
@@ -808,7 +856,7 @@ export class Chats extends EventTarget {
     const body = { content, id: key, ...(metadata && { metadata }), ...(target && { replaces: target }) };
     const headers = { "Idempotency-Key": key };
     let turn = "";
-    const { signal } = this.#end;
+    const { signal } = this.#reign;
     const answer = await this.#server.listen("POST", `${pathOf(id)}/messages`, { body, headers, signal }, (event) => {
       this.#noteAnswer(null);
       turn = event.data.turn;
@@ -826,15 +874,15 @@ export class Chats extends EventTarget {
       this.#heardOf(id, "saved", 0); // the answer was lost so long ago that the key is forgotten: the message is there
       return done({ message: null, reply: null });
     }
-    const { reply, message, error } = await this.#readOn(id, turn);
+    const { reply, message, error } = await this.#readOn(id, turn, signal);
     return error ? failed(error) : done({ message, reply });
   }
 
   // ---- replies that come
 
-  /** Read a reply, from where it is known, to its end. @param {string} id @param {string} turn @returns {Promise<Partial<Reply>>} */
-  async #readOn(id, turn) {
-    for (let attempts = 1; !this.isClosed; attempts += 1) {
+  /** Read a reply, from where it is known, to its end. @param {string} id @param {string} turn @param {AbortSignal} signal @returns {Promise<Partial<Reply>>} */
+  async #readOn(id, turn, signal) {
+    for (let attempts = 1; !signal.aborted; attempts += 1) {
       const known = this.#replies.get(`${id}:${turn}`);
       if (known?.status) {
         this.#replies.delete(`${id}:${turn}`);
@@ -842,7 +890,7 @@ export class Chats extends EventTarget {
       }
       const headers = known ? { "Last-Event-ID": known.lastId } : undefined;
       const path = `${pathOf(id)}/replies${pathOf(turn)}`;
-      const { value, error } = await this.#server.listen("GET", path, { headers, signal: this.#end.signal }, (event) => {
+      const { value, error } = await this.#server.listen("GET", path, { headers, signal }, (event) => {
         turn = event.data.turn;
         attempts = 0;
         return this.#heardReply(id, event);
@@ -916,8 +964,10 @@ export class Chats extends EventTarget {
     if (!this.isLeader) return this.#tell({ follow: id });
     if (this.#isReading(id)) return this.#tell({ reply: this.replyOf(id) });
     if (this.#read.size >= MOST_READ) return void this.#wanted.add(id);
+    const { signal } = this.#reign;
     this.#read.add(id);
-    await this.#readOn(id, "current");
+    await this.#readOn(id, "current", signal);
+    if (signal.aborted) return;
     this.#read.delete(id);
     const wanted = [...this.#wanted];
     this.#wanted.clear();
@@ -944,7 +994,7 @@ export class Chats extends EventTarget {
 
   /** Hear what happens to all sessions, as long as this tab leads. */
   async #watch() {
-    const { signal } = this.#end;
+    const { signal } = this.#reign;
     let lastId = "";
     for (let attempts = 1; !signal.aborted; attempts += 1) {
       const headers = lastId ? { "Last-Event-ID": lastId } : undefined;
@@ -1035,7 +1085,7 @@ export class Chats extends EventTarget {
 
   /** @param {Record<string, any>} told */
   #tell(told) {
-    this.#channel?.postMessage({ ...told, by: this.#options.user });
+    this.#channel?.postMessage({ ...told, by: this.#options.user, ...(this.isLeader && { term: this.#term }) });
   }
 
   /** Do in all tabs what this one has heard. @param {Record<string, any>} told */
@@ -1049,8 +1099,17 @@ export class Chats extends EventTarget {
     const { user, leads, action, dropped, result, failed: key, error, moved, reply, follow, of, know, next, lost, status, took } = told;
     if (told.signedOut || (user ?? this.#options.user) !== this.#options.user) this.#close("signed-out");
     if (told.by !== this.#options.user) return;
+    const isLate = !this.isLeader && told.term < this.#term;
+    if (!this.isLeader && told.term >= this.#term) {
+      this.#term = told.term;
+      this.#unanswered = 0;
+    }
+    if (told.ask && this.isLeader) this.#tell({});
     if (user !== undefined && this.isLeader) this.#tell({ status: this.status, know: [...this.#sessions.values()], next: this.#next });
-    if (leads) this.#heardOf("", "lead", 0);
+    if (leads) {
+      this.#heardOf("", "lead", 0);
+      for (const giveUp of this.#givenUp.keys()) this.#share({ giveUp });
+    }
     if (moved) this.#made.set(moved[0], moved[1]); // before the list has both
     if (know) this.#know(know);
     if (moved) this.#moved(moved[0], moved[1]);
@@ -1066,18 +1125,17 @@ export class Chats extends EventTarget {
       this.#tidy(known);
     }
     if (key) this.#answer(key, { value: null, error });
-    if (reply && !this.#isReading(reply.session_id) && this.#chats.has(reply.session_id)) {
+    if (reply && !isLate && !this.#isReading(reply.session_id) && this.#chats.has(reply.session_id)) {
       this.#setReply(reply);
       if (reply.status) this.#replies.delete(`${reply.session_id}:${reply.turn}`);
     }
-    if (follow) this.follow(follow);
+    if (follow && this.isLeader) this.follow(follow);
     if (told.stop) this.#stopped.add(told.stop);
     if (told.giveUp && this.isLeader) this.#hearGiveUp(told.giveUp);
     this.#givenUp.get(told.gaveUp)?.(told.is);
-    this.#givenUp.delete(told.gaveUp);
     if (of) this.#heardOf(of[0], of[1], of[2]);
     if (lost) this.#lose(lost);
-    if (status) this.#setStatus(status);
+    if (status && !isLate) this.#setStatus(status);
   }
 
   /** @param {Action} action */
@@ -1095,7 +1153,7 @@ export class Chats extends EventTarget {
   /** @param {string} key */
   async #hearGiveUp(key) {
     const action = this.#actions.get(key);
-    this.#tell({ gaveUp: key, is: Boolean(action) && (await this.#giveUp(/** @type {Action} */ (action))) });
+    this.#share({ gaveUp: key, is: Boolean(action) && (await this.#giveUp(/** @type {Action} */ (action))) });
   }
 
   // ---- what is known
@@ -1181,7 +1239,7 @@ export class Chats extends EventTarget {
 
   /** Wait, the longer the more attempts have failed, or until something says that it is worth trying. @param {number} attempts @param {number} [least] Milliseconds. */
   #pause(attempts, least = 0) {
-    const most = Math.min(MOST_PAUSE / 2, 250 * 2 ** Math.min(attempts, 10));
+    const most = Math.min(MOST_PAUSE / 6, 250 * 2 ** Math.min(attempts, 10));
     return new Promise((resolve) => {
       const end = () => {
         clearTimeout(timer);
@@ -1255,10 +1313,10 @@ export class Chats extends EventTarget {
   /** @param {Chats["status"]} status */
   #close(status) {
     const isOpen = !this.isClosed;
-    this.#end.abort();
+    for (const each of [this.#end, this.#reign, this.#queue]) each.abort();
     this.#channel?.close();
     this.#channel = null;
-    for (const timer of [this.#listing, this.#telling, this.#removing]) clearTimeout(timer);
+    for (const timer of [this.#listing, this.#telling, this.#removing, this.#asking]) clearTimeout(timer);
     this.isLeader = false;
     this.status = status;
     if (status === "signed-out") {

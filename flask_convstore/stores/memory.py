@@ -45,6 +45,7 @@ from ..domain.results import (
     About,
     Begun,
     Heard,
+    Lease,
     Messages,
     Page,
     Receipt,
@@ -380,14 +381,15 @@ class MemoryStore(Forking):
             self._buckets[owner] = left - 1, now
             return 0
 
-    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+    def turn_lease(self, session_id: str, owner: Owner) -> Lease:
         with self._lock:
             now = self._clock()
             session = self._visible(session_id, owner, now)
             refuse_moved_guest(session, owner)
             if not session:
                 raise SessionNotFound(session_id)
-            return session.turn.until_ms - now if session.turn else 0
+            turn = session.turn
+            return Lease(turn.attempt, turn.until_ms - now) if turn else Lease("", 0)
 
     def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
         with self._turn_ended:

@@ -24,6 +24,7 @@ from ..domain.results import (
     About,
     Begun,
     Heard,
+    Lease,
     Messages,
     Page,
     Receipt,
@@ -226,8 +227,8 @@ class Store(Protocol):
         """Take one of *most* turns a minute that *owner* may begin. Return 0, or the milliseconds until one is free."""
         ...
 
-    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        """Return the milliseconds that are left of the lease of the turn in progress. 0 or less if there is none.
+    def turn_lease(self, session_id: str, owner: Owner) -> Lease:
+        """Return the lease of the turn in progress, which may have ended. Without a turn 0 milliseconds of it are left.
 
         Raises:
             SessionNotFound: This owner has no such session.
@@ -457,8 +458,8 @@ class StoreAround:
     def spend(self, owner: str, most: int) -> int:
         return self._call(self._store.spend, owner, most)
 
-    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
-        return self._call(self._store.turn_remaining_ms, session_id, owner)
+    def turn_lease(self, session_id: str, owner: Owner) -> Lease:
+        return self._call(self._store.turn_lease, session_id, owner)
 
     def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
         return self._call(self._store.wait_for_turn, session_id, attempt, seconds)

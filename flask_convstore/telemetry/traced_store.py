@@ -17,7 +17,7 @@ from .tracing import CONVERSATION, TurnSpans
 
 _T = TypeVar("_T")
 
-_OF_SESSION = frozenset({"load", "messages", "message", "salvage", "has_ended", "turn_remaining_ms"})
+_OF_SESSION = frozenset({"load", "messages", "message", "salvage", "has_ended", "turn_lease"})
 """Calls whose first argument is the id of a session. That of others may be an owner's name."""
 
 

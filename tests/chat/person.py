@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
 SECONDS = 40
+SECONDS_TO_OPEN = 90
+"""The first page of a browser that has just started, on a busy machine."""
 
 _LOST_ANSWERS = ("Failed to load resource", "resulted in a network error response")
 """The browser's own words for an answer that is lost, to the page and to its service worker."""
@@ -64,6 +66,7 @@ class Person:
         self.url = url
         self.problems: list[str] = []
         self.page: Page = context.new_page()
+        self.page.set_default_timeout(1000 * SECONDS_TO_OPEN)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", lambda message: self._note(message.type, message.text))
         self.goto(url)
@@ -156,6 +159,13 @@ class Person:
 
     def until_banner(self, text: str) -> None:
         self.until(lambda _: text in self.banner)
+
+    def until_fact(self, name: str, pattern: str) -> str:
+        """Wait for what the panel is to say of *name*. Return it."""
+        place = f"#facts dt:text-is('{name}') + dd"
+        self.page.wait_for_selector(place)
+        self.until(lambda _: re.fullmatch(pattern, self.page.inner_text(place)))
+        return self.page.inner_text(place)
 
     def titles(self) -> list[str]:
         return self.page.locator("#list .name").all_text_contents()

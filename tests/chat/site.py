@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from ..processes import kill, wait_for
+from ..processes import children, kill, wait_for
 from ..servers import Server, free_port
 from ..wire import Listener, end
 
@@ -53,6 +54,11 @@ class Site:
     def kill(self) -> None:
         """End it as kill -9 does."""
         kill(self._process)
+
+    def kill_workers(self) -> None:
+        """End what serves, but not what starts it anew."""
+        for worker in children(self._process.pid):
+            os.kill(worker, signal.SIGKILL)
 
     def restore(self) -> None:
         """Have it as it was at first, whatever a test has left."""

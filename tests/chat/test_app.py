@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from examples.chat.app import create_app, secret_key
+from examples.chat.app import convstore, create_app, secret_key
+from flask_convstore import ANY
 
 
 @pytest.fixture
@@ -48,6 +49,19 @@ def test_a_name_is_another_owner_than_the_browser(client: FlaskClient) -> None:
     assert client.get(f"/sessions/{session_id}").status_code == 404
     client.post("/logout")
     assert client.get(f"/sessions/{session_id}").status_code == 200
+
+
+def test_the_lease_is_told_to_the_owner(client: FlaskClient) -> None:
+    session_id = client.post("/sessions", json={}).get_json()["session_id"]
+    assert client.get(f"/lease/{session_id}").get_json() == {}
+    with convstore.on(client.application).turn(session_id, "Hello", owner=ANY) as turn:
+        told = client.get(f"/lease/{session_id}").get_json()
+        assert set(told) == {"holder", "remaining_ms"}
+        turn.reply("Hi")
+    assert client.get(f"/lease/{session_id}").get_json() == {}
+    client.post("/login", data={"name": "Eve"})
+    answer = client.get(f"/lease/{session_id}")
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
 
 
 def test_a_name_is_shown_as_text(client: FlaskClient) -> None:

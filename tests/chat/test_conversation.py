@@ -50,6 +50,24 @@ def test_a_second_tab_and_a_second_device_follow(ada: Person, opened: Open) -> N
         each.check()
 
 
+def test_one_is_told_that_a_second_tab_follows(ada: Person) -> None:
+    assert "Open a second tab." in ada.page.inner_text("#welcome")
+    ada.page.get_by_role("button", name="Count to 200").click()
+    ada.until_coming()
+    with ada.context.expect_page() as opened:
+        ada.page.get_by_role("link", name="open a second tab").click()
+    tab = opened.value
+    shown = "() => document.querySelector('#messages > li:nth-child(2)')?.dataset.status === 'streaming'"
+    tab.wait_for_function(shown)
+    assert tab.url == ada.page.url
+    ada.until_idle(2)
+    tab.wait_for_function(
+        "() => document.querySelector('#messages > li:nth-child(2) .body').textContent.includes(' 200.')"
+    )
+    assert ada.page.is_hidden("#now")
+    ada.check()
+
+
 def test_a_reply_is_stopped(ada: Person) -> None:
     ada.send("Count to 300")
     ada.until_coming()

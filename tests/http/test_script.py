@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
+import subprocess
 from pathlib import Path
 
+import pytest
 from flask import url_for
 
 import flask_convstore
 
+from ..javascript import NODE, NPM
 from ..service import Service
 
 SOURCE = Path(flask_convstore.__file__).with_name("static") / "convstore.js"
@@ -43,3 +47,23 @@ def test_it_is_small() -> None:
     """Comments are no part of what is served. The scenes in ``tests/script`` are played with that."""
     served = Service("memory://").client.get("/sessions/convstore.js").data
     assert len(gzip.compress(served, 9)) <= 12 * 1024
+
+
+@pytest.mark.slow
+def test_it_is_an_npm_package_as_it_is(tmp_path: Path) -> None:
+    """Without its types, which ``prepack`` makes by a package of the index."""
+    offline = ["--offline", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", f"{tmp_path / 'cache'}"]
+    packed = subprocess.check_output([*NPM, "pack", *offline, "--json", "--pack-destination", tmp_path, SOURCE.parent])
+    (package,) = json.loads(packed)
+    assert {"convstore.js", "types.js", "package.json"} <= {file["path"] for file in package["files"]}
+    (tmp_path / "package.json").write_text("{}", "utf-8")
+    subprocess.check_call([*NPM, "install", *offline, "--silent", tmp_path / package["filename"]], cwd=tmp_path)
+    use = """
+        import { Chats } from "flask-convstore";
+        const chats = new Chats("http://127.0.0.1:1/sessions");
+        await chats.ready;
+        console.log(chats.status, chats.create().state);
+        chats.close();
+    """
+    said = subprocess.check_output([NODE, "--input-type=module", "-e", use], cwd=tmp_path, text=True)
+    assert said.split() == ["connecting", "ready"]

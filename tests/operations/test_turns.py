@@ -1133,11 +1133,29 @@ def test_a_lease_is_as_long_as_it_says() -> None:
     conversations = PlainConversations(harness.store, Settings(turn_lease=60))
     conversations.save_session("s", {"history": []})
     with take(conversations) as turn:
-        assert harness.store.turn_remaining_ms("s", ANY) == 60_000
+        assert harness.store.turn_lease("s", ANY).remaining_ms == 60_000
         turn.reply("hi")
     held, _ = hold(conversations.access(), "s")
     with held:
-        assert harness.store.turn_remaining_ms("s", ANY) == 60_000
+        assert harness.store.turn_lease("s", ANY).remaining_ms == 60_000
+
+
+def test_a_lease_tells_who_has_the_turn(started: PlainConversations) -> None:
+    assert started.turn_lease("s") is None
+    with pytest.raises(TurnLost), take(started) as turn:
+        one = started.turn_lease("s")
+        assert one
+        assert 0 < one.remaining_ms <= 30_000
+        assert one.holder
+        assert one.holder not in turn.attempt, "nobody can end the turn by what is told"
+        other = take(started, policy="supersede")
+        two = started.turn_lease("s")
+        assert two
+        assert two.holder != one.holder
+    other.reply("hi")
+    assert started.turn_lease("s") is None
+    with pytest.raises(SessionNotFound):
+        started.turn_lease("gone")
 
 
 def test_only_what_was_left_behind_is_the_previous_message(started: PlainConversations) -> None:

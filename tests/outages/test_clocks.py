@@ -100,9 +100,9 @@ def test_a_turn_is_no_longer_in_progress_than_its_lease_where_a_clock_is_set_bac
     session_id = start_away(worker)
     worker.begin(BeginTurn(session_id=session_id, owner=None, element=said("q"), lease_ms=1000))
     set_wall(monkeypatch, -HOUR_MS)
-    assert host.workers[1].turn_remaining_ms(session_id, None) <= 1000
+    assert host.workers[1].turn_lease(session_id, None).remaining_ms <= 1000
     host.come_back()
-    assert host.workers[1].turn_remaining_ms(session_id, None) <= 1000
+    assert host.workers[1].turn_lease(session_id, None).remaining_ms <= 1000
 
 
 @pytest.mark.parametrize("ahead_ms", [-25 * HOUR_MS, -HOUR_MS, HOUR_MS, 25 * HOUR_MS])

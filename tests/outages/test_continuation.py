@@ -144,7 +144,7 @@ def test_a_turn_goes_on(host: Host, store: MemoryStore) -> None:
     worker.apply(CommitTurn(session_id="s", owner=None, turn="x", elements=(said("r"),)))
     host.come_back()
     assert texts_in(store, "s") == ["a", "q", "r"]
-    assert store.turn_remaining_ms("s", None) <= 0
+    assert store.turn_lease("s", None).remaining_ms <= 0
 
 
 @pytest.mark.parametrize("is_another_process", [False, True])

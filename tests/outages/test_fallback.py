@@ -477,9 +477,9 @@ def test_a_turn_that_is_begun_here_ends_where_the_session_is_then(host: Host) ->
     assert (begun.receipt.fallback, begun.snapshot and begun.snapshot.fallback) == ("journal", "journal")
     with pytest.raises(TurnInProgress):
         other.begin(replace(begin, token="other", attempt="other"))
-    assert 0 < other.turn_remaining_ms("s", None) <= 60_000
+    assert 0 < other.turn_lease("s", None).remaining_ms <= 60_000
     other.apply(RenewTurn(session_id="s", owner=None, turn=begin.attempt, lease_ms=90_000))
-    assert one.turn_remaining_ms("s", None) > 60_000
+    assert one.turn_lease("s", None).remaining_ms > 60_000
 
     host.come_back()
     with pytest.raises(TurnInProgress):  # the lease goes on there
@@ -510,9 +510,9 @@ def test_a_turn_that_is_taken_anew_is_so_for_every_worker(host: Host, clock: Clo
     begin = BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=20, token="T", digest="d")
     one.begin(begin)
     clock.now += 20
-    assert one.turn_remaining_ms("s", None) == 0
+    assert one.turn_lease("s", None).remaining_ms == 0
     assert one.begin(replace(begin, attempt="again", lease_ms=60_000)).receipt.repeated
-    assert other.turn_remaining_ms("s", None) > 0
+    assert other.turn_lease("s", None).remaining_ms > 0
     other.apply(CommitTurn(session_id="s", owner=None, turn="again", elements=(said("r"),)))
     host.come_back()
     assert texts_in(one, "s") == ["q", "r"]
@@ -1037,7 +1037,7 @@ def test_an_object_of_before_may_be_saved_afterwards(host: Host) -> None:
             {"is_interaction": False, "fields": ("x",)},
         ),
         (lambda store: len(store.messages("s", "alice", None, 9).elements) == 2, {}),
-        (lambda store: store.turn_remaining_ms("s", "alice") > 0, {}),
+        (lambda store: store.turn_lease("s", "alice").remaining_ms > 0, {}),
     ],
 )
 def test_a_view_of_a_session_that_is_handed_over_between_two_looks(
@@ -1161,7 +1161,7 @@ def test_a_lease_is_no_longer_than_it_was_by_a_clock_that_went_back(host: Host, 
     worker.begin(BeginTurn(session_id="s", owner=None, element=said("q"), lease_ms=1000))
     clock.now -= 600_000
     host.come_back()
-    assert host.switch.turn_remaining_ms("s", None) == 1000
+    assert host.switch.turn_lease("s", None).remaining_ms == 1000
 
 
 @pytest.mark.slow

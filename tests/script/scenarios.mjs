@@ -57,6 +57,39 @@ async function twoTabs() {
   return [one, two, kept];
 }
 
+/**
+ * A tab that leads, and can fall asleep as a frozen one does: it hears nothing, says nothing and does not notice that its
+ * lock is taken, until it wakes.
+ */
+async function sleeper(kept, options) {
+  const { BroadcastChannel } = globalThis;
+  const { locks } = navigator;
+  let awake = Promise.resolve(), wake;
+  globalThis.BroadcastChannel = class extends BroadcastChannel {
+    set onmessage(hear) {
+      super.onmessage = (event) => void awake.then(() => hear(event));
+    }
+
+    postMessage(told) {
+      awake.then(() => super.postMessage(told));
+    }
+  };
+  const request = (...given) => locks.request(...given).finally(() => awake);
+  Object.defineProperty(navigator, "locks", { value: { request }, configurable: true });
+  broken.fault = async (input, { ...options }) => {
+    if (!options.headers["X-Sleeper"]) return realFetch(input, options);
+    const answer = await realFetch(input, options);
+    await awake;
+    const slow = new TransformStream({ transform: (piece, controller) => awake.then(() => controller.enqueue(piece)) });
+    return new Response(answer.body.pipeThrough(slow), { status: answer.status, headers: answer.headers });
+  };
+  const chats = tab(kept, { ...options, headers: () => ({ ...headers(), "X-Sleeper": "1" }) });
+  await until(() => chats.isLeader, "it leads");
+  globalThis.BroadcastChannel = BroadcastChannel;
+  Object.defineProperty(navigator, "locks", { value: locks, configurable: true });
+  return { chats, sleep: () => (awake = new Promise((resolve) => (wake = resolve))), wake: () => wake() };
+}
+
 /** A new conversation with a turn. */
 async function talk(chats, content = count()) {
   const chat = chats.create();
@@ -294,6 +327,83 @@ const scenarios = {
     await until(() => two.isLeader, "the other one leads");
     assert.equal((await asked).value.reply.content, told(80));
     await same(chat);
+  },
+
+  async "the leader falls asleep in the middle, and wakes"() {
+    const kept = storage(), wrong = [];
+    const { chats: one, sleep, wake } = await sleeper(kept);
+    const tabs = [tab(kept), tab(kept)];
+    await until(() => tabs.every(({ status }) => status === "online"), "they follow");
+    const chat = tabs[0].create();
+    const asked = chat.send(count(150, 0.03));
+    await until(() => chat.messages.at(-1)?.status === "streaming", "the reply comes");
+    const theirs = tabs[1].open(chat.id), its = one.open(chat.id);
+    await until(() => theirs.isStreaming && its.isStreaming, "it comes in all tabs");
+    for (const each of [chat, theirs, its]) noteWrong(each, wrong);
+    sleep();
+    tabs.push(tab(kept)); // which has not heard of any leader
+    const late = tabs[2].open(chat.id);
+    noteWrong(late, wrong);
+    await tabs[2].ready;
+    const slept = its.send(count(1));
+    await until(() => tabs.some(({ isLeader }) => isLeader), "another one leads", 8);
+    assert.equal((await asked).value.reply.content, told(150));
+    await say(chat.id);
+    for (const each of [chat, theirs, late]) {
+      await until(() => each.messages.length === 4, "another device is heard");
+      await same(each);
+    }
+    wake();
+    await until(() => !one.isLeader, "it leads no more");
+    assert.equal(tabs.filter(({ isLeader }) => isLeader).length, 1, "one of the others does");
+    assert.equal((await slept).error, null, "what it was asked meanwhile is sent");
+    for (const each of [chat, theirs, its, late]) {
+      await until(() => each.messages.length === 6, "all show it");
+      await same(each);
+    }
+    assert.equal((await its.send(count(60, 0.03))).value.reply.content, told(60));
+    for (const each of [chat, theirs, its, late]) await same(each);
+    assert.deepEqual(wrong.slice(0, 1), [], `${wrong.length} wrong texts`);
+    for (const each of tabs) close(each);
+    await until(() => one.isLeader, "it leads again when it is the last one");
+    assert.equal((await its.send(count(1))).error, null);
+    await same(its);
+  },
+
+  async "the leader falls asleep while a removal can be undone"() {
+    const kept = storage();
+    const { chats: one, sleep, wake } = await sleeper(kept, { undoFor: 60_000 });
+    const two = tab(kept, { undoFor: 60_000 }), three = tab(kept, { undoFor: 60_000 });
+    await until(() => three.status === "online", "they follow");
+    const chat = await talk(two);
+    sleep();
+    two.remove(chat.id);
+    assert.equal(await two.undo(chat.id), true);
+    assert.equal(two.list.length, 1);
+    wake();
+    await until(() => !one.isLeader, "it leads no more");
+    await pause(500);
+    for (const each of [one, two, three]) assert.deepEqual([each.list.length, each.waiting], [1, 0]);
+    assert.equal((await sessions()).length, 1);
+  },
+
+  async "tabs that do not lead ask the leader once"() {
+    const kept = storage();
+    const one = tab(kept);
+    await until(() => one.isLeader, "it leads");
+    const tabs = [tab(kept), tab(kept)], device = tab(storage(), { host: elsewhere });
+    const theirs = await talk(device);
+    const asked = theirs.send(count(60, 0.03));
+    await until(() => theirs.isStreaming, "a reply comes on another device");
+    let heard = 0;
+    const ears = new BroadcastChannel(`convstore:${url}/sessions`);
+    ears.onmessage = ({ data }) => (heard += Boolean(data.follow));
+    const chats = tabs.map((each) => each.open(theirs.id));
+    await asked;
+    for (const each of chats) await same(each);
+    ears.close();
+    assert.ok(heard > 0 && heard < 20, `${heard} messages`);
+    assert.ok(one.isLeader);
   },
 
   async "devices follow"() {
@@ -906,9 +1016,8 @@ const scenarios = {
     await pause(1000);
     isIn = true;
     await say(chat.id);
-    await pause(2500);
-    assert.equal(chats.list.length, 1, "it is in the list again");
-    assert.equal(chats.open(chat.id).state, "ready");
+    await until(() => chats.list.length === 1, "it is in the list again");
+    await until(() => chats.open(chat.id).state === "ready", "it is read again");
   },
 
   async "events that have no login once"() {
@@ -948,6 +1057,18 @@ const scenarios = {
     assert.deepEqual(found.map(({ value }) => value.reply.content), [told(40), told(60)]);
     assert.deepEqual(wrong.slice(0, 1), []);
     for (const chat of [one, two]) await same(chat);
+  },
+
+  async "the room of the browser is used up"() {
+    const kept = storage();
+    kept.setItem = () => { throw new DOMException("full", "QuotaExceededError"); };
+    const chats = tab(kept);
+    const chat = chats.create();
+    const { value, error } = await chat.send(count());
+    assert.deepEqual([error, value.reply.content], [null, told(3)]);
+    assert.equal((await chats.rename(chat.id, "New")).error, null);
+    await same(chat);
+    assert.deepEqual([chats.waiting, kept.length], [0, 0]);
   },
 
   async "a broken value is kept"() {

@@ -447,7 +447,7 @@ class Machine(RuleBasedStateMachine):
     def look_at_the_turn(self, session_id: str, owner: Any) -> None:
         def is_free(store: Any) -> Any:
             try:
-                return store.turn_remaining_ms(session_id, owner) <= 0
+                return store.turn_lease(session_id, owner).remaining_ms <= 0
             except ConvstoreError as error:
                 return type(error)
 

@@ -32,7 +32,7 @@ from flask_convstore.domain.commands import (
     Update,
 )
 from flask_convstore.domain.messages import Usage
-from flask_convstore.domain.results import Receipt, Snapshot
+from flask_convstore.domain.results import Lease, Receipt, Snapshot
 from flask_convstore.domain.shapes import Shape
 from flask_convstore.domain.types import ANY, Alias, Owner
 from flask_convstore.errors import (
@@ -753,7 +753,7 @@ def test_an_error_names_the_session(harness: Harness) -> None:
         harness.store.apply(replace(append("s", b"x"), created_at_ms=1))
     assert caught.value.session_id == "s"
     with pytest.raises(SessionNotFound) as caught:
-        harness.store.turn_remaining_ms("gone", ANY)
+        harness.store.turn_lease("gone", ANY)
     assert caught.value.session_id == "gone"
 
 
@@ -1041,13 +1041,13 @@ def test_a_late_edit_or_delete_does_not_reach_the_successor(harness: Harness) ->
 
 def test_a_turn_ends_with_its_lease(harness: Harness) -> None:
     harness.store.apply(save("s"))
-    assert harness.store.turn_remaining_ms("s", ANY) <= 0
+    assert harness.store.turn_lease("s", ANY) == Lease("", 0)
     with harness.moment() as moment:
-        harness.store.begin(take(lease_ms=60_000))
-        remaining = harness.store.turn_remaining_ms("s", ANY)
+        harness.store.begin(begun := take(lease_ms=60_000))
+        holder, remaining = harness.store.turn_lease("s", ANY)
         with pytest.raises(TurnInProgress) as caught:
             harness.store.begin(take())
-    assert caught.value.session_id == "s"
+    assert (holder, caught.value.session_id) == (begun.attempt, "s")
     for left in (remaining, caught.value.retry_after_ms):
         assert 60_000 - moment.length <= left <= 60_000
     assert load(harness).version == 2
@@ -1060,7 +1060,7 @@ def test_a_renewed_turn_is_leased_anew(harness: Harness) -> None:
         harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn="another", lease_ms=90_000))
     with harness.moment() as moment:
         receipt = harness.store.apply(RenewTurn(session_id="s", owner=ANY, turn=begun.attempt, lease_ms=90_000))
-        remaining = harness.store.turn_remaining_ms("s", ANY)
+        remaining = harness.store.turn_lease("s", ANY).remaining_ms
     assert receipt.version == 2, "no write"
     assert 90_000 - moment.length <= remaining <= 90_000
 
@@ -1072,13 +1072,14 @@ def test_a_turn_taken_anew_is_leased_again(harness: Harness) -> None:
     anew = replace(begun, attempt="another", lease_ms=60_000)
     with harness.moment() as moment:
         assert harness.store.begin(anew).receipt.repeated
-        remaining = harness.store.turn_remaining_ms("s", ANY)
+        holder, remaining = harness.store.turn_lease("s", ANY)
+    assert holder == "another"
     assert 60_000 - moment.length <= remaining <= 60_000
     with pytest.raises(TurnLost):
         harness.store.apply(end(begun, b"{}\nx"))
     harness.store.apply(end(anew, b"{}\ny"))
     assert [element.partition(b"\n")[2] for element in load(harness).elements] == [b"hi", b"y"]
-    assert harness.store.turn_remaining_ms("s", ANY) <= 0
+    assert harness.store.turn_lease("s", ANY).remaining_ms <= 0
 
 
 def test_a_turn_that_was_ended_is_told_with_its_end(harness: Harness) -> None:
@@ -1149,7 +1150,7 @@ def test_a_move_is_its_own_attempts_once(harness: Harness) -> None:
     moved = replace(move(begun), token="T", digest=begun.attempt)
     first = harness.store.apply(moved)
     assert (first.version, first.first_seq, first.history_version_before) == (3, None, 1)
-    assert harness.store.turn_remaining_ms("s", ANY) <= 0
+    assert harness.store.turn_lease("s", ANY).remaining_ms <= 0
     again = harness.store.apply(moved)
     assert (again.repeated, again.version) == (True, 3)
     with pytest.raises(TurnLost):  # another attempt has ended this turn
@@ -1284,7 +1285,7 @@ def test_a_session_past_its_greatest_age_is_none(harness: Harness) -> None:
     store = limited(harness, max_age_ms=0)
     for owner in ("alice", "bob", ANY):
         calls: list[Callable[[], object]] = [
-            lambda owner=owner: store.turn_remaining_ms("s", owner),  # type: ignore[misc]
+            lambda owner=owner: store.turn_lease("s", owner),  # type: ignore[misc]
             lambda owner=owner: store.begin(replace(take(), owner=owner)),  # type: ignore[misc]
         ]
         for command in (

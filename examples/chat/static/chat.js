@@ -19,7 +19,7 @@ const pathOf = (id) => `${root}c/${encodeURIComponent(id)}`;
 const currentId = () => chat.id;
 const list = new MessageList({ chats, failed: (error) => toast(wordsFor(error)) });
 const sidebar = new Sidebar({ chats, pathOf, currentId, go, leave, told, titleOf });
-const panel = new Panel({ chats, chat: () => chat, sessions: sessions.replace(/\/$/, ""), narrow });
+const panel = new Panel({ chats, chat: () => chat, sessions: sessions.replace(/\/$/, ""), root, narrow });
 
 // ---- which conversation
 
@@ -127,6 +127,10 @@ function drawComposer() {
   const isEmpty = $("text").value.trim() === "";
   $("stop").hidden = !chat.isStreaming;
   $("send").hidden = chat.isStreaming && isEmpty;
+  const goesOn = chat.isStreaming && chats.status === "online" && !chat.isReconnecting;
+  $("keys").hidden = goesOn;
+  $("now").hidden = !goesOn;
+  $("now").firstElementChild.href = location.href;
   $("send").disabled = isEmpty || chat.state === "gone" || field.disabled;
 }
 
@@ -138,7 +142,7 @@ function drawBanner() {
 function bannerWords() {
   if (chats.status === "signed-out") return "You are signed out. Reload the page to go on.";
   if (chats.status === "offline") {
-    const reply = chat.isStreaming ? " The reply goes on when it is back." : "";
+    const reply = chat.isStreaming ? " The reply goes on when it is back, or ends where it was cut." : "";
     return `The server cannot be reached.${reply} Go on writing: what you do is kept here, and sent later.${countWaiting()}`;
   }
   if (chat.isReconnecting) return "The connection was lost in the middle of the reply. It is tried again.";

@@ -20,6 +20,7 @@ const NOTES = {
   redacted: "This was removed.",
 };
 const HAS_NO_REPLY = ["interrupted", "failed", "unanswered"];
+const IS_CUT = ["interrupted", "failed", "stopped"];
 
 export class MessageList {
   #list = $("messages");
@@ -36,7 +37,7 @@ export class MessageList {
     this.actions = actions;
     this.#list.addEventListener("click", (event) => this.#clicked(event));
     this.#scroll.addEventListener("mousedown", (event) => {
-      if (event.detail > 1 && performance.now() - this.#goneAt < 500) event.preventDefault(); // the second half of a double click
+      if (performance.now() - this.#goneAt < 500) event.preventDefault(); // the second half of a double click
     });
     $("older").addEventListener("click", () => this.#showOlder());
     $("latest").addEventListener("click", () => this.toTheEnd());
@@ -242,7 +243,7 @@ function buttonsFor(message) {
   if (status === "streaming" || status === "waiting" || status === "sending") return [];
   const buttons = [button("Copy", "copy", "copy")];
   if (role === "user") buttons.push(button("Edit and send again", "rename", "edit"));
-  if (role === "assistant") buttons.push(button("Reply anew", "again", "again"));
+  if (role === "assistant") buttons.push(button("Reply anew", IS_CUT.includes(status) ? null : "again", "again"));
   if (role === "user" && HAS_NO_REPLY.includes(status)) buttons.unshift(button("Ask again", null, "again"));
   if (message.created_at) buttons.push(timeOf(message.created_at));
   return buttons;

@@ -37,7 +37,7 @@ export class Sidebar {
     for (const session of sessions) this.#items.set(session.session_id, this.#updated(before.get(session.session_id), session));
     if (!this.#renaming) arrange(this.#list, [...this.#items.values()]);
     $("nothing").hidden = sessions.length > 0;
-    $("nothing").textContent = wanted ? "Nothing found." : "Your conversations will be here.";
+    $("nothing").textContent = wanted ? "Nothing found." : "Your conversations will be here, and stay.";
     $("more").hidden = !chats.hasMore || wanted !== "";
   }
 
@@ -64,7 +64,8 @@ export class Sidebar {
   #clicked(event) {
     const item = event.target.closest("li");
     if (!item) return;
-    const isSecondHalf = event.detail > 1 && performance.now() - this.#removedAt < 500; // of a double click on what has gone
+    // A second press on what has gone. Not all browsers count presses on a touch screen, and a key has none.
+    const isSecondHalf = event.detail > 0 && performance.now() - this.#removedAt < 500;
     if (isSecondHalf) event.preventDefault();
     else if (event.target.closest(".rename")) this.#rename(item);
     else if (event.target.closest(".delete")) this.#remove(item);

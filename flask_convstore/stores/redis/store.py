@@ -66,6 +66,7 @@ from ...domain.results import (
     HEAD,
     About,
     Begun,
+    Lease,
     Messages,
     Page,
     Receipt,
@@ -493,14 +494,14 @@ class RedisStore:
                 return
             time.sleep(0.02)
 
-    def turn_remaining_ms(self, session_id: str, owner: Owner) -> int:
+    def turn_lease(self, session_id: str, owner: Owner) -> Lease:
         keys = self._keys(session_id)
         reply = self._calls.call(self._asking_for_turn(session_id, owner))
         if reply[0] == b"missing":
             raise SessionNotFound(session_id)
         refuse_moved(session_id, reply)
         refuse(None, reply, keys)
-        return int(reply[2])
+        return Lease(reply[3].decode(), int(reply[2]))
 
     def wait_for_turn(self, session_id: str, attempt: str, seconds: float) -> bool:
         """Wait at a list that the end of a turn pushes to, see ``_wake.lua``."""

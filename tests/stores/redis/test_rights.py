@@ -174,7 +174,7 @@ def seen(store: RedisStore, key: str) -> list[Any]:
         if facts:
             for name in ("session_id", "key", "history_key", "created_at_ms", "updated_at_ms", "expires_at_ms"):
                 facts.pop(name)
-        turn = store.turn_remaining_ms(one.session_id, ANY) > 0 if one else None
+        turn = store.turn_lease(one.session_id, ANY).remaining_ms > 0 if one else None
         (stream,) = store.reply_parts([ReplyPosition(key, ANY, "msg-5", None, 9)]) if one else (None,)
         found.append((facts, turn, stream.parts if isinstance(stream, ReplyParts) else None))
     return found

@@ -173,7 +173,7 @@ def test_waiting_for_a_turn_costs_nothing_at_any_length(server: Server) -> None:
         assert 4 <= proxy.round_trips <= 12, "two for each half second: it looks, and waits to be told"
         assert proxy.received < 10_000
     with pytest.raises(SessionNotFound):
-        conversations.backend.store.turn_remaining_ms("none", ANY)
+        conversations.backend.store.turn_lease("none", ANY)
 
 
 @pytest.mark.parametrize("kind", [redis.ConnectionPool, redis.BlockingConnectionPool])
@@ -389,7 +389,7 @@ def test_whoever_needs_a_number_that_is_none_names_the_key(server: Server, field
     calls: list[Callable[[], object]] = [
         lambda: store.load("s", ANY, 0),
         lambda: store.messages("s", ANY, None, 1),
-        lambda: store.turn_remaining_ms("s", ANY),
+        lambda: store.turn_lease("s", ANY),
         lambda: store.apply(Touch(session_id="s", owner=ANY)),
         lambda: store.apply(Share(session_id="s", owner=ANY, name="bob", role="reader")),
         lambda: store.apply(RenewTurn(session_id="s", owner=ANY, turn="A", lease_ms=60_000)),
@@ -433,7 +433,7 @@ def test_a_corrupt_turn_is_over_and_can_be_ended(server: Server) -> None:
         turn = BeginTurn(session_id="s", owner=ANY, element=join_element(1, b'"q"'), lease_ms=60_000, attempt="A")
         assert store.begin(turn).receipt.first_seq == 2 * number - 1
         server.client.hset(key, mapping={"turn_until": "none", "turn_seq": "none"})
-        assert store.turn_remaining_ms("s", ANY) == 0
+        assert store.turn_lease("s", ANY).remaining_ms == 0
     assert store.apply(CommitTurn(session_id="s", owner=ANY, turn="A", status="failed")).version == 4
     found = store.load("s", ANY)
     assert found

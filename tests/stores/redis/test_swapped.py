@@ -34,7 +34,7 @@ READS: dict[str, Callable[[RedisStore], Any]] = {
     "nobody's page": lambda store: store.page(None),
     "all": lambda store: store.page(ANY),
     "follow": lambda store: store.follow(Alias("alice", "x"), 1000),
-    "turn": lambda store: store.turn_remaining_ms("s", "alice"),
+    "turn": lambda store: store.turn_lease("s", "alice"),
     "ended": lambda store: store.has_ended("s", "alice"),
     "salvage": lambda store: store.salvage("s", "alice"),
     "traces": lambda store: store.traces("alice"),
