@@ -860,12 +860,10 @@ export class Chats extends EventTarget {
     const answer = await this.#server.listen("POST", `${pathOf(id)}/messages`, { body, headers, signal }, (event) => {
       this.#noteAnswer(null);
       turn = event.data.turn;
-      if (event.name === "message" && target) this.#chats.get(id)?.cut(target);
       return this.#heardReply(id, event);
     });
     if (answer.value?.json) {
       const { message, reply, version } = answer.value.json;
-      if (target) this.#chats.get(id)?.cut(target);
       this.#share({ took: [id, [message, reply], version] });
       return done({ message, reply });
     }
@@ -1536,6 +1534,9 @@ export class Chat extends EventTarget {
   /** Take in messages as the server shows them. @param {Message[]} messages @param {number} version Of the session with them. 0: unknown. */
   take(messages, version) {
     const before = this.#stored.length;
+    const gone = this.#chats.actionsOf(this.id).find(({ key }) => messages.some(({ id }) => id === key))?.target;
+    const index = this.#stored.findIndex(({ id }) => id === gone);
+    if (index >= 0) this.#stored.length = index; // it gives way to the message that has come, with all behind it
     this.#merge(messages);
     this.#count += this.#stored.length - before;
     if (version > this.version) this.version = version;
@@ -1544,14 +1545,6 @@ export class Chat extends EventTarget {
     if (isHole || (version && this.#known > version)) this.#load();
     this.#changed();
     this.#keepSoon();
-  }
-
-  /** A message gives way, with all behind it. @param {string} target */
-  cut(target) {
-    const index = this.#stored.findIndex(({ id }) => id === target);
-    if (index < 0) return;
-    this.#count -= this.#stored.length - index;
-    this.#stored.length = index;
   }
 
   lose() {

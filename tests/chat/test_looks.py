@@ -96,7 +96,7 @@ class TestInABrowser:
     def test_axe_finds_nothing_serious_where_something_is_wrong(self, opened: Open, theme: str) -> None:
         ada = opened(color_scheme=theme, reduced_motion="reduce")
         ada.page.fill("#search", "nowhere")
-        found = {"nothing": findings(ada)}
+        found = {"nothing": findings(ada.page)}
         ada.page.fill("#search", "")
         ada.send("Count to 300")
         ada.until_coming()
@@ -104,17 +104,17 @@ class TestInABrowser:
         ada.until_idle(2)
         ada.send("long " * 5000)
         ada.until(lambda shown: shown[-1].status == "failed")
-        found["stopped, and refused"] = findings(ada)
+        found["stopped, and refused"] = findings(ada.page)
         ada.page.click("#login")
-        found["what is lost"] = findings(ada)
+        found["what is lost"] = findings(ada.page)
         ada.page.keyboard.press("Escape")
         tab = ada.another_tab()
         tab.page.get_by_role("button", name="Delete: Count to 300").click()
         ada.page.wait_for_selector("#removed:not([hidden])")
-        found["deleted elsewhere"] = findings(ada)
+        found["deleted elsewhere"] = findings(ada.page)
         ada.goto(f"{ada.url}c/{uuid.uuid4()}")
         ada.page.wait_for_selector("#gone:not([hidden])")
-        found["gone"] = findings(ada)
+        found["gone"] = findings(ada.page)
         ada.page.click("#login")
         ada.page.fill("#name", "Ada")
         ada.page.keyboard.press("Enter")
@@ -123,7 +123,7 @@ class TestInABrowser:
         ada.go_offline()
         ada.send("This waits")
         ada.page.click("#logout")
-        found["sign out"] = findings(ada)
+        found["sign out"] = findings(ada.page)
         problems = "\n".join(f"{state}: {one}" for state, each in found.items() for one in each)
         assert not problems, problems
 
