@@ -213,7 +213,8 @@ def snapshot_of(
         optional = _optional_facts(stored)
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
-    if not is_shape(shape) or not 0 < created < LATEST_MS > updated:
+    times = created, updated, optional.get("began_at_ms") or created
+    if not is_shape(shape) or not all(0 < time < LATEST_MS for time in times):
         raise CorruptValue(keys[0], "its shape or one of its times is none of ours")
     if len(elements) != (count if last is None else min(count, last)):
         raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")

@@ -64,7 +64,7 @@ def _typed(key: str) -> list[list[str]]:
     return [["DEL", key], ["SET", key, "x"], ["EXPIRE", key, "60"]]
 
 
-DAMAGES: dict[str, list[list[str]]] = {
+DAMAGES: dict[str, list[list[Any]]] = {
     **{
         " and ".join(names): [["DEL", PARTS[name]] for name in names]
         for count in (1, 2, 3)
@@ -75,6 +75,9 @@ DAMAGES: dict[str, list[list[str]]] = {
     "the version": [["HDEL", KEY, "version", "created"]],
     "all but the owner": [["HDEL", KEY, "version", "created", "count", "first", "shape", "updated", "history_version"]],
     "a time that is none": [["HSET", KEY, "created", "1e30"]],
+    "a creation in no time that comes": [["HSET", KEY, "created", "99999999999999999"]],
+    "a change in no time that comes": [["HSET", KEY, "updated", "99999999999999999"]],
+    "a title that is no text": [["HSET", KEY, "title", b"\xff"]],
     "a field that is no JSON": [["HSET", KEY, "d:topic", "{broken"]],
     "a message that is none": [["LSET", f"{KEY}:history", "0", "x"]],
 }
@@ -237,7 +240,16 @@ def _read(app: Flask, store: ConversationStore, name: str) -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "damage", ["the history", "the history of another type", "the version", "the hash of another type"]
+    "damage",
+    [
+        "the history",
+        "the history of another type",
+        "the version",
+        "the hash of another type",
+        "a creation in no time that comes",
+        "a change in no time that comes",
+        "a title that is no text",
+    ],
 )
 def test_lists_leave_out_a_damaged_session_and_warn(shop: Shop, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     """Reading it would fail. An export names it, and it can be deleted."""
