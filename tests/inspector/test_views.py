@@ -153,13 +153,13 @@ def test_the_overview_tells_how_the_store_is(panel: Panel) -> None:
 class TestHiddenText:
     """An inspector that shows sizes in the place of texts."""
 
-    SECRETS = ("Zebra", "Yak", "Xerus", "Wombat", "Vole")
+    SECRETS = ("Zebra", "Yak", "Xerus", "Wombat", "Vole", "Tapir")
 
     @pytest.fixture
     def panel(self, url: str) -> Panel:
         panel = Panel(url).with_inspector(hide_text=True)
         body = [{"role": "user", "content": "Zebra"}, {"role": "assistant", "content": "Yak", "Vole": "Yak"}]
-        panel.save("s", body, "ada", title="Xerus", field={"of": "Wombat"})
+        panel.save("s", body, "ada", title="Xerus", field={"of": "Wombat"}, Tapir=1)
         return panel
 
     def test_no_page_shows_any(self, panel: Panel) -> None:
@@ -234,3 +234,13 @@ class TestServers:
             assert "to be handed over to the server, the oldest since" in shown
             server.start()
             wait_for(lambda: "Nothing waits." in words(panel.get("session", id="meanwhile").text), "it still waits")
+
+
+def test_of_large_data_a_page_has_as_much_as_a_person_reads(url: str) -> None:
+    panel = Panel(url).with_inspector()
+    panel.save("s", [], **{f"field{number:02}": ["word"] * 5000 for number in range(20)})
+    page = panel.get("session", id="s")
+    assert "The export has the rest." in page.text
+    assert "… The export has it." in page.text
+    assert "field19" in page.text
+    assert len(page.text) < 500_000
