@@ -125,7 +125,7 @@ def _json(value: Any, *, hide_text: bool) -> str:
 
 
 def _data(fields: Mapping[str, Any], *, hide_text: bool) -> Iterator[tuple[str, str]]:
-    """Make the fields ready, as much of them as a page shows. Names are hidden too, since an app may use what people type."""
+    """Make the fields ready, as much of them as a page shows. Names are hidden too: an app may use what people type."""
     left = _MOST_OF_DATA
     for name, value in sorted(fields.items()):
         shown = hidden(name) if hide_text and name else name
