@@ -246,7 +246,7 @@ class TestServers:
             shown = words(panel.get("session", id="meanwhile").text)
             assert "written in the outage" in shown
             assert "the fallback, journal" in shown
-            assert "to be handed over to the server, the oldest since" in shown
+            assert "to be handed over to the server, the oldest written" in shown
             server.start()
             wait_for(lambda: "Nothing waits." in words(panel.get("session", id="meanwhile").text), "it still waits")
 
