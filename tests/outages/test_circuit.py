@@ -217,5 +217,5 @@ def test_a_single_failure_is_told_as_one() -> None:
     world.store = CircuitStore(world.inner, Circuit(1, lambda: world.now), WATCH)
     world.inner.error = DOWN
     assert world.ask()
-    with pytest.raises(StoreUnavailable, match="did not answer once. It is tried again"):
+    with pytest.raises(StoreUnavailable, match=r"did not answer once\. It is tried again"):
         world.store.ping()

@@ -212,7 +212,8 @@ def snapshot_of(
         gaps = gaps_in(stored.get(b"gaps", b"").decode())
         optional = _optional_facts(stored)
     except (KeyError, ValueError) as error:
-        raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
+        told = repr(error) if isinstance(error, KeyError) else type(error).__name__  # other errors may quote the value
+        raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({told})") from None
     times = created, updated, optional.get("began_at_ms") or created
     if not is_shape(shape) or not all(0 < time < LATEST_MS for time in times):
         raise CorruptValue(keys[0], "its shape or one of its times is none of ours")

@@ -560,7 +560,7 @@ class RedisStore:
             elements,
             seqs,
             oldest,
-            reply[6].decode() or None,
+            reply[6].decode(errors="replace") or None,
             later=count - start - len(elements),
             version=reply[2],
             created_at_ms=created,

@@ -319,3 +319,22 @@ def test_a_damaged_session_with_ids_and_many_receipts_is_deleted(server: Server)
     store.apply(Delete(session_id="s", owner=ANY))
     assert not server.client.exists("chat:session:{s}")
     assert not server.client.hexists("chat:session:{s}:receipts", "m:x")
+
+
+@pytest.mark.parametrize("field", ["title", "gaps", "count", "shape", "version", "d:topic", "tokens_in", "streams"])
+def test_no_error_of_a_damaged_session_quotes_what_it_holds(
+    shop: Shop, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and shown where text is hidden."""
+    shop.client.hset(KEY, field, b"Zebra\xff")
+    shop.client.lset(f"{KEY}:history", 0, '\x01{"t": "Zebra"}\n{"Zebra')
+    salvage.damage_log._next_at = 0
+    with caplog.at_level(logging.DEBUG), shop.app.test_request_context("/"):
+        told = [str(list(shop.store.export_owner()))]
+        for read in (shop.store.get_session, shop.store.messages, lambda _: shop.store.list_sessions()):
+            try:
+                read("s")
+            except CorruptValue as error:
+                told.append(str(error))
+    assert len(told) > 1
+    assert "Zebra" not in str(told) + caplog.text
