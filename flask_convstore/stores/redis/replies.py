@@ -212,8 +212,7 @@ def snapshot_of(
         gaps = gaps_in(stored.get(b"gaps", b"").decode())
         optional = _optional_facts(stored)
     except (KeyError, ValueError) as error:
-        told = repr(error) if isinstance(error, KeyError) else type(error).__name__  # other errors may quote the value
-        raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({told})") from None
+        raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({_told(error)})") from None
     times = created, updated, optional.get("began_at_ms") or created
     if not is_shape(shape) or not all(0 < time < LATEST_MS for time in times):
         raise CorruptValue(keys[0], "its shape or one of its times is none of ours")
@@ -239,6 +238,11 @@ def snapshot_of(
         shared=shared,
         **optional,
     )
+
+
+def _told(error: Exception) -> str:
+    """Name an error. Only that of a missing field tells more, since the text of another one may quote the value."""
+    return repr(error) if isinstance(error, KeyError) else type(error).__name__
 
 
 def salvaged(session_id: str, keys: tuple[str, str, str], flat: list[bytes], elements: list[bytes]) -> Snapshot:
