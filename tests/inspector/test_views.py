@@ -260,3 +260,10 @@ def test_of_large_data_a_page_has_as_much_as_a_person_reads(url: str) -> None:
     assert "… The export has it." in page.text
     assert "field19" in page.text
     assert len(page.text) < 500_000
+
+
+def test_an_id_that_never_was_is_not_told_to_be_gone(url: str) -> None:
+    shown = words(Panel(url).with_inspector().get("session", id="typo").text)
+    assert "There is no such session." in shown
+    assert "gone" not in shown
+    assert "Delete" not in shown
