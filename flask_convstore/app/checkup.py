@@ -61,11 +61,13 @@ def _waiting(journal: Journal, folder: Path) -> Finding:
     if status.problem:
         return Finding("journal", "problem", f"The journal in {folder} has a problem: {status.problem}.")
     if status.aside:
-        text = f"{status.aside} writes were refused by the server for good, and lie aside in {folder}."
+        writes = "1 write was" if status.aside == 1 else f"{status.aside} writes were"
+        text = f"{writes} refused by the server for good, and put aside in {folder}."
         return Finding("journal", "problem", text, "Look at them with the command journal ls, then drop them.")
     if status.pending:
         age = max(0, now_ms() - (status.oldest_at_ms or 0)) / 1000
-        text = f"{status.pending} writes wait in {folder}, the oldest for {age:.0f} seconds."
+        writes = "1 write waits" if status.pending == 1 else f"{status.pending} writes wait"
+        text = f"{writes} in {folder}, the oldest for {age:.0f} seconds."
         return Finding("journal", "warning", text, "Hand them over with the command journal drain.")
     return Finding("journal", "ok", f"Nothing waits in {folder}.")
 

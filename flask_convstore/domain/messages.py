@@ -251,7 +251,8 @@ def stored_message(element: bytes, seq: int, key: str) -> Message:
     try:
         return message_of(element, seq)
     except (ValueError, TypeError, LookupError) as error:
-        raise CorruptValue(key, f"its message with seq {seq} is corrupt ({error!r})") from None
+        told = type(error).__name__  # its text may quote the message
+        raise CorruptValue(key, f"its message with seq {seq} is corrupt ({told})") from None
 
 
 def message_of(element: bytes, seq: int) -> Message:

@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ..domain import json_text
 from .wording import counted, hidden
 
 MOST_CHARACTERS = 20_000
-"""Most characters of one text on a page. The export has all."""
+"""Most characters of one message on a page, or of one field. The export has all."""
+_MOST_PARTS = 100
+"""Most parts of one message on a page."""
 
 _TEXTS = ("content", "parts", "text")
 _TEXT_TYPES = ("text", "input_text", "output_text")
@@ -50,16 +53,8 @@ class ShownMessage(NamedTuple):
 
 def shown_message(line: Mapping[str, Any], *, hide_text: bool) -> ShownMessage:
     """Make a message of an export ready for a page. With *hide_text* only sizes are shown of all that the app wrote."""
-    body, metadata = line["body"], line.get("metadata")
-    parts = list(_parts(body))
-    if metadata:
-        parts.append(_folded("Metadata", metadata))
-    if line.get("edits"):
-        parts.append(_folded("Earlier texts", line["edits"]))
-    if hide_text:
-        parts = [ShownPart(hidden(part.text), is_hidden=True) for part in parts]
-    parts = [part._replace(text=_bounded(part.text)) for part in parts]
-    tokens = line.get("tokens")
+    body, tokens = line["body"], line.get("tokens")
+    parts = list(_shown_parts(line, hide_text=hide_text))
     facts = [("tokens", f"{tokens['input']:,} in, {tokens['output']:,} out")] if tokens else []
     message_id = line.get("id") or f"msg-{line['seq']}"
     return ShownMessage(line["seq"], message_id, role_of(body), line["created_at_ms"], line.get("status"), parts, facts)
@@ -71,47 +66,93 @@ def role_of(body: Any) -> str:
     return role if isinstance(role, str) and role else "message"
 
 
-def indented(value: Any) -> str:
-    """Write JSON for people."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+def written(value: Any, most: int = MOST_CHARACTERS) -> str:
+    """Write a text as it stands, and all else as JSON."""
+    if not isinstance(value, str):
+        return indented(value, most)
+    left = len(value) - most
+    return value if left <= 0 else f"{value[:most]}\n… {counted(left, 'more character')}: the export has them."
 
 
-def _parts(body: Any) -> Iterator[ShownPart]:
+def indented(value: Any, most: int = MOST_CHARACTERS) -> str:
+    """Write JSON for people. No more of it is made than a page shows."""
+    text = ""
+    for chunk in _JSON.iterencode(value):
+        text += chunk
+        if len(text) > most:
+            return f"{text[:most]}\n… The export has the rest."
+    return text
+
+
+def hidden_value(value: Any) -> str:
+    """Write the length of a value, as JSON if it is no text, in the place of the value."""
+    return hidden(value if isinstance(value, str) else json_text.write(value).decode())
+
+
+_JSON = json.JSONEncoder(indent=2, ensure_ascii=False, default=str)
+
+
+class _Part(NamedTuple):
+    value: Any
+    label: str = ""
+
+
+def _shown_parts(line: Mapping[str, Any], *, hide_text: bool) -> Iterator[ShownPart]:
+    """Make the parts of a message ready, as many of them as a page shows."""
+    left = MOST_CHARACTERS
+    for place, (value, label) in enumerate(_all_parts(line)):
+        if left <= 0 or place == _MOST_PARTS:
+            more = "There is more of it." if hide_text else "… There is more of it: the export has all."
+            yield ShownPart(more, is_hidden=hide_text)
+            return
+        text = hidden_value(value) if hide_text else written(value, left)
+        yield ShownPart(text, "" if hide_text else label, is_hidden=hide_text)
+        left -= len(text)
+
+
+def _all_parts(line: Mapping[str, Any]) -> Iterator[_Part]:
+    yield from _parts(line["body"])
+    for name, label in (("metadata", "Metadata"), ("edits", "Earlier texts")):
+        if line.get(name):
+            yield _Part(line[name], label)
+
+
+def _parts(body: Any) -> Iterator[_Part]:
     if isinstance(body, dict):
         yield from _parts_of_dict(body)
     else:
-        yield ShownPart(body if isinstance(body, str) else indented(body))
+        yield _Part(body)
 
 
-def _parts_of_dict(body: Mapping[str, Any]) -> Iterator[ShownPart]:
+def _parts_of_dict(body: Mapping[str, Any]) -> Iterator[_Part]:
     is_answer = body.get("role") in _ANSWERING
     name = next((name for name in _TEXTS if body.get(name)), "")
     if name:
         yield from _answer(body, body[name]) if is_answer else _content(body[name])
     for call in _calls(body):
-        yield _folded(f"Calls {_name_of(call)}", call)
+        yield _Part(call, f"Calls {_name_of(call)}")
     others = _without(body, {"role", name, "tool_calls", *(_NAMES if is_answer else ())})
     if others:
-        yield _folded(", ".join(map(str, others)), others)
+        yield _Part(others, ", ".join(map(str, others)))
 
 
 def _without(body: Mapping[str, Any], shown: set[str]) -> dict[str, Any]:
     return {key: value for key, value in body.items() if key not in shown and value is not None}
 
 
-def _answer(body: Mapping[str, Any], content: Any) -> Iterator[ShownPart]:
+def _answer(body: Mapping[str, Any], content: Any) -> Iterator[_Part]:
     names = " ".join(str(body[key]) for key in _NAMES if body.get(key))
-    yield _folded(f"Answer of {names or 'a tool'}", content)
+    yield _Part(content, f"Answer of {names or 'a tool'}")
 
 
-def _content(content: Any) -> Iterator[ShownPart]:
+def _content(content: Any) -> Iterator[_Part]:
     for one in content if isinstance(content, list) else [content]:
         text = _text_in(one)
         if text is not None:
-            yield ShownPart(text)
+            yield _Part(text)
         else:
             kind = one.get("type") if isinstance(one, dict) else None
-            yield _folded(str(kind or "Content"), one)
+            yield _Part(one, str(kind or "Content"))
 
 
 def _text_in(part: Any) -> str | None:
@@ -134,13 +175,3 @@ def _name_of(call: Any) -> str:
     function = call.get("function")
     name = function.get("name") if isinstance(function, dict) else call.get("name")
     return name if isinstance(name, str) else "a tool"
-
-
-def _folded(label: str, value: Any) -> ShownPart:
-    return ShownPart(value if isinstance(value, str) else indented(value), label)
-
-
-def _bounded(text: str) -> str:
-    if len(text) <= MOST_CHARACTERS:
-        return text
-    return f"{text[:MOST_CHARACTERS]}\n… {counted(len(text) - MOST_CHARACTERS, 'more character')}: the export has them."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,12 +19,14 @@ from ..outages.continuation import all_keys
 from ..outages.journal import Journal
 from ..stores.connect import patience_of
 from ..stores.redis.close_look import CloseLook, RawKey
-from .messages import ShownMessage, indented, shown_message
+from .messages import ShownMessage, hidden_value, indented, shown_message
 from .search import access_to, size_of
 from .wording import bytes_in_words, counted, hidden
 
 MESSAGES = 50
 """Messages on a page."""
+_MOST_OF_DATA = 200_000
+"""Most characters of all fields on a page. The field that passes it is the last one."""
 
 
 class Waits(NamedTuple):
@@ -51,7 +53,7 @@ class SeenSession:
         left: What is left of a damaged session, as JSON ("": nothing).
         title: Its title, or the length of it where text is hidden (None: it has none).
         size: Bytes of data and messages (None: not known).
-        data: Its fields, each with its value as JSON, or the length of it.
+        data: Its fields, each with its value as JSON, or the length of both.
         messages: Those of this page, oldest first.
         older: Number of messages before them.
         turn_ends_ms: End of the lease of the turn in progress (None: there is none).
@@ -93,7 +95,7 @@ def see(operator: Operator, place: str, session_id: str, newer: int, *, hide_tex
             raise
         snapshot, seen.damage = None, str(error)
         left = salvage(access, session_id)
-        seen.left = "" if left is None else _text(indented(left), hide_text=hide_text)
+        seen.left = "" if left is None else _json(left, hide_text=hide_text)
     if snapshot:
         _show(seen, snapshot, line, newer, hide_text=hide_text)
         seen.turn_ends_ms = _turn_ends(access, session_id)
@@ -107,9 +109,9 @@ def see(operator: Operator, place: str, session_id: str, newer: int, *, hide_tex
 def _show(seen: SeenSession, snapshot: Snapshot, line: Mapping[str, Any], newer: int, *, hide_text: bool) -> None:
     seen.snapshot = snapshot
     messages = line["messages"][: max(0, len(line["messages"]) - newer)]
-    seen.title = None if snapshot.title is None else _text(snapshot.title, hide_text=hide_text)
+    seen.title = hidden(snapshot.title) if hide_text and snapshot.title else snapshot.title
     seen.size = size_of(snapshot) if _is_whole(snapshot) else snapshot.stored_bytes
-    seen.data = [(name, _text(indented(value), hide_text=hide_text)) for name, value in sorted(line["data"].items())]
+    seen.data = list(_data(line["data"], hide_text=hide_text))
     seen.messages = [shown_message(message, hide_text=hide_text) for message in messages]
     seen.older = snapshot.count - len(snapshot.elements)
 
@@ -118,8 +120,18 @@ def _is_whole(snapshot: Snapshot) -> bool:
     return len(snapshot.elements) == snapshot.count
 
 
-def _text(text: str, *, hide_text: bool) -> str:
-    return hidden(text) if hide_text else text
+def _json(value: Any, *, hide_text: bool) -> str:
+    return hidden_value(value) if hide_text else indented(value)
+
+
+def _data(fields: Mapping[str, Any], *, hide_text: bool) -> Iterator[tuple[str, str]]:
+    """Make the fields ready, as much of them as a page shows. Names are hidden too: an app may use what people type."""
+    left = _MOST_OF_DATA
+    for name, value in sorted(fields.items()):
+        shown = hidden(name) if hide_text and name else name
+        text = _json(value, hide_text=hide_text) if left > 0 else "… The export has it."
+        yield shown, text
+        left -= len(text)
 
 
 def _turn_ends(access: Access, session_id: str) -> int | None:

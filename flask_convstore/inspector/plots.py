@@ -80,8 +80,9 @@ def _drawn(line: PlotLine, top: float) -> Iterable[Markup]:
         if value is not None:
             run.append(f"{place * step:.1f},{HEIGHT - value / top * HEIGHT:.1f}")
         elif run:
-            if len(run) == 1:  # a single point would not be seen
-                run.append(f"{min(WIDTH, (place - 1) * step + step / 2):.1f},{run[0].partition(',')[2]}")
+            if len(run) == 1:  # a single point would not be seen, and behind the last one there is no place
+                middle, height = (place - 1) * step, run[0].partition(",")[2]
+                run = [f"{max(0, middle - step / 2):.1f},{height}", f"{min(WIDTH, middle + step / 2):.1f},{height}"]
             yield Markup('<polyline class="line {}" points="{}"/>').format(line.kind, " ".join(run))
             run = []
 

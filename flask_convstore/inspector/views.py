@@ -12,7 +12,7 @@ from ..errors import ConvstoreError, CorruptValue, InvalidInput
 from ..http.problems import problem_json
 from ..operations import backup, sessions
 from .guard import Forms, Refused, has_key
-from .one_session import MESSAGES, SeenSession, facts_of, see
+from .one_session import MESSAGES, facts_of, see
 from .overview import overview_of
 from .pages import page
 from .search import KINDS, MOST_LOOKED_AT, ORDERS, STATES, Question, access_to, search
@@ -20,6 +20,8 @@ from .state_line import state_line
 
 _LIVE_SECONDS = {"overview": 5, "session": 3, "sessions": 10, "problem": 5}
 """Time between two looks of a page that follows live. A list walks through sessions, and is looked at less often."""
+
+_UNSIGNED = "Deleting is off: the app has no SECRET_KEY to sign the form with."
 
 
 class Views:
@@ -76,7 +78,7 @@ class Views:
             newer=newer,
             step=MESSAGES,
             is_live=seen.snapshot is not None and not newer,
-            cannot_delete=_reason_against_deleting(seen),
+            cannot_delete="" if has_key(current_app) else _UNSIGNED,
         )
 
     def export(self) -> Response:
@@ -190,10 +192,3 @@ def _whole(text: str) -> int:
 
 def _gone(session_id: str) -> Refused:
     return Refused(404, "No such session", f"{session_id} is not there, or not any more. Nothing was changed.")
-
-
-def _reason_against_deleting(seen: SeenSession) -> str:
-    """Say why a session cannot be deleted here. "": it can."""
-    if not seen.snapshot and not seen.damage:
-        return "It is gone."
-    return "" if has_key(current_app) else "Deleting is off: the app has no SECRET_KEY to sign the form with."

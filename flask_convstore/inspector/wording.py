@@ -41,17 +41,24 @@ def until(at_ms: int, now: int) -> str:
 
 def exact(at_ms: int) -> str:
     """Write a time to the second, in UTC."""
-    return as_datetime(at_ms).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return _written(at_ms, "%Y-%m-%d %H:%M:%S UTC")
 
 
 def machine_time(at_ms: int) -> str:
     """Write a time as the ``datetime`` of an HTML ``time`` wants it."""
-    return as_datetime(at_ms).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _written(at_ms, "%Y-%m-%dT%H:%M:%SZ")
 
 
 def clock(at_ms: int) -> str:
     """Write the hour and the minute of a time, in UTC."""
-    return as_datetime(at_ms).strftime("%H:%M")
+    return _written(at_ms, "%H:%M")
+
+
+def _written(at_ms: int, form: str) -> str:
+    try:
+        return as_datetime(at_ms).strftime(form)
+    except (OSError, OverflowError, ValueError):  # others have written it
+        return "at no time that there is"
 
 
 def number(count: float) -> str:

@@ -80,7 +80,8 @@ class Circuit(Forking):
             wait = self._next_try - self._clock()
             if self.is_open and (self._is_trying or wait > 0):
                 when = "now" if self._is_trying else f"in {max(wait, 0.0):.1f} s"
-                reason = f"the server did not answer {self._failures} times in a row. It is tried again {when}"
+                times = "once" if self._failures == 1 else f"{self._failures} times in a row"
+                reason = f"the server did not answer {times}. It is tried again {when}"
                 raise StoreUnavailable(reason, written=False, is_down=True)
             self._is_trying = True
 

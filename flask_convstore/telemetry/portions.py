@@ -68,20 +68,25 @@ class Portions(Forking):
             return
         self._is_running = True
         try:
-            threading.Thread(target=self._run, name="convstore-figures", daemon=True).start()
+            threading.Thread(target=_keep_sending, args=([self],), name="convstore-figures", daemon=True).start()
         except RuntimeError:  # no thread can be started, such as at the end of a process. The next call tries again
             self._is_running = False
 
-    def _run(self) -> None:
-        while True:
-            time.sleep(EVERY)
-            self.send()
-            if self._waiting:
-                continue
-            self._is_running = False
-            if self.tally.is_empty:
-                return
-            self._is_running = True  # something was counted just now, and may not have found the thread at its end
+    @property
+    def waits(self) -> bool:
+        """A portion could not be sent, and waits."""
+        return self._waiting is not None
+
+    def goes_on(self) -> bool:
+        """Send what was counted. Tell whether the thread has more to do."""
+        self.send()
+        if self.waits:
+            return True
+        self._is_running = False
+        if self.tally.is_empty:
+            return False
+        self._is_running = True  # something was counted just now, and may not have found the thread at its end
+        return True
 
     def send(self) -> None:
         """Send what was counted. A failure is logged, and the portion waits."""
@@ -112,6 +117,18 @@ class Portions(Forking):
         self._waiting = None
         if asks:
             self._figures().note_alive(self._places())
+
+
+def _keep_sending(held: list[Portions]) -> None:
+    """Send every few seconds, in a thread. While the server is away, nothing keeps an app that nobody has any more."""
+    sender: Portions | None = held.pop()  # a thread keeps its arguments
+    found = weakref.ref(sender)
+    time.sleep(EVERY)
+    while sender and sender.goes_on():
+        if sender.waits:
+            sender = None
+        time.sleep(EVERY)
+        sender = sender or found()
 
 
 _SENDERS: weakref.WeakSet[Portions] = weakref.WeakSet()

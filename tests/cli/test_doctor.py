@@ -354,7 +354,7 @@ def test_the_journal_is_looked_at(app: Flask) -> None:
         wait_for(lambda: held.enter_context(state.journal.replaying()), "another one hands over all the time")
         server.start()  # and nobody hands over meanwhile
         found = in_app(app, 1)["journal"]
-    assert "1 writes wait in" in found["text"]
+    assert "1 write waits in" in found["text"]
     assert "journal drain" in found["cure"]
     folder.chmod(0o777)
     assert "others can write into" in in_app(app, 2)["journal"]["text"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
+from flask import redirect
 
 from ..browser import findings
 from ..servers import running
@@ -204,6 +205,14 @@ class TestLive:
             served.panel.convstore.delete_session("parcel", owner="ada")
         page.wait_for_selector("#notice:has-text('This session is gone.')")
         assert page.is_visible("text=Where is my parcel?")
+
+    @pytest.mark.parametrize("answer", [False, redirect("/login")])
+    def test_somebody_who_was_logged_out_is_told(self, opened: Open, served: Served, answer: Any) -> None:
+        page = opened("session?id=parcel")
+        served.panel.allowed = answer
+        page.wait_for_selector("#notice:has-text('You are not let in any more.')")
+        served.panel.allowed = True
+        page.wait_for_selector("#notice:empty", state="attached")
 
     def test_an_app_that_is_away_is_told(self, opened: Open) -> None:
         page = opened("session?id=parcel")

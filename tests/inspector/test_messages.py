@@ -67,6 +67,18 @@ def test_a_long_text_is_cut() -> None:
     assert len(part.text) < MOST_CHARACTERS + 100
 
 
+@pytest.mark.parametrize("hide_text", [True, False])
+@pytest.mark.parametrize(
+    "content", [["a"] * 5000, [{"type": "text", "text": "b" * 1000}] * 5000, [[7] * 5000], {"c": ["d" * 9] * 100_000}]
+)
+def test_a_page_has_no_more_of_a_message_than_a_person_reads(content: Any, hide_text: bool) -> None:
+    line = {"seq": 1, "created_at_ms": 0, "body": {"role": "user", "content": content, "e": ["f"] * 100_000}}
+    parts = shown_message(line, hide_text=hide_text).parts
+    assert len(parts) <= 101
+    assert sum(len(part.text) for part in parts) < MOST_CHARACTERS + 200
+    assert hide_text or "the rest" in parts[-2].text + parts[-1].text or "export has all" in parts[-1].text
+
+
 def test_hidden_parts_tell_their_size_only() -> None:
     line = {
         "seq": 1,
@@ -75,5 +87,5 @@ def test_hidden_parts_tell_their_size_only() -> None:
         "edits": ["Zebra"],
     }
     message = shown_message(line, hide_text=True)
-    assert [part.text for part in message.parts] == ["5 characters hidden", "13 characters hidden"]
+    assert [part.text for part in message.parts] == ["5 characters hidden", "9 characters hidden"]
     assert [part.label for part in message.parts] == ["", ""]

@@ -29,7 +29,9 @@ def test_the_top_is_a_round_number(most: float, top: str) -> None:
 
 def test_where_nothing_is_known_there_is_a_gap() -> None:
     drawn = plot("Title", [PlotLine("a", "one", [1, None, 1, 1, None, None, 1])], unit="ms")
-    assert [len(run) for run in points(drawn.svg)] == [2, 2, 2]
+    runs = points(drawn.svg)
+    assert [len(run) for run in runs] == [2, 2, 2]
+    assert all(run[1][0] - run[0][0] >= WIDTH / 12 for run in runs)
     assert drawn.text == "a: now 1 ms, between 1 ms and 1 ms."
 
 

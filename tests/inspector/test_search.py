@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -32,7 +33,8 @@ def listed(panel: Panel, **query: Any) -> list[str]:
 
 
 def ids_in(text: str) -> list[str]:
-    return [html.unescape(found) for found in re.findall(r'<th scope="row"><a href="[^"]+" title="([^"]*)"', text)]
+    links = re.findall(r'<th scope="row"><a href="([^"]+)"', text)
+    return [parse_qs(urlsplit(html.unescape(link)).query)["id"][0] for link in links]
 
 
 def test_all_are_found(panel: Panel) -> None:

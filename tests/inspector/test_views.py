@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,20 @@ def test_hostile_texts_stay_texts(panel: Panel) -> None:
     assert EVIL_TEXT in shown
     assert EVIL_OWNER in shown
     assert EVIL_ID.replace("\u202e", "\\u202e") in shown
+
+
+def test_what_nobody_sees_is_written_out_wherever_an_id_or_an_owner_stands(panel: Panel) -> None:
+    owner = "ada\u202ebob"
+    panel.save("mine", [{"role": "user", "content": "hi"}], owner)
+    with panel.app.app_context():
+        panel.convstore.link("telegram:1\u202e2", "mine", owner=owner)
+    pages = [panel.get(path, id="gone\u202e") for path in ("session", "session/delete", "session/export")]
+    pages += [panel.get("sessions", by="owner", q="ada"), panel.get("session", id="mine")]
+    token = re.findall(r'name="token" value="([^"]*)"', panel.get("session/delete", id=EVIL_ID).text)[0]
+    form = {"id": EVIL_ID, "place": "sessions", "token": token}
+    pages.append(panel.client.post("/convstore/session/delete", data=form, follow_redirects=True))
+    assert "was deleted." in pages[-1].text
+    assert [page.request.path for page in pages if "\u202e" in page.text] == []
 
 
 def test_links_lead_to_ids_and_owners_of_all_kinds(panel: Panel) -> None:
@@ -153,13 +168,13 @@ def test_the_overview_tells_how_the_store_is(panel: Panel) -> None:
 class TestHiddenText:
     """An inspector that shows sizes in the place of texts."""
 
-    SECRETS = ("Zebra", "Yak", "Xerus", "Wombat", "Vole")
+    SECRETS = ("Zebra", "Yak", "Xerus", "Wombat", "Vole", "Tapir")
 
     @pytest.fixture
     def panel(self, url: str) -> Panel:
         panel = Panel(url).with_inspector(hide_text=True)
         body = [{"role": "user", "content": "Zebra"}, {"role": "assistant", "content": "Yak", "Vole": "Yak"}]
-        panel.save("s", body, "ada", title="Xerus", field={"of": "Wombat"})
+        panel.save("s", body, "ada", title="Xerus", field={"of": "Wombat"}, Tapir=1)
         return panel
 
     def test_no_page_shows_any(self, panel: Panel) -> None:
@@ -231,6 +246,24 @@ class TestServers:
             shown = words(panel.get("session", id="meanwhile").text)
             assert "written in the outage" in shown
             assert "the fallback, journal" in shown
-            assert "to be handed over to the server, the oldest since" in shown
+            assert "to be handed over to the server, the oldest written" in shown
             server.start()
             wait_for(lambda: "Nothing waits." in words(panel.get("session", id="meanwhile").text), "it still waits")
+
+
+def test_of_large_data_a_page_has_as_much_as_a_person_reads(url: str) -> None:
+    panel = Panel(url).with_inspector()
+    fields: dict[str, Any] = {f"field{number:02}": ["word"] * 5000 for number in range(20)}
+    panel.save("s", [], **fields)
+    page = panel.get("session", id="s")
+    assert "The export has the rest." in page.text
+    assert "… The export has it." in page.text
+    assert "field19" in page.text
+    assert len(page.text) < 500_000
+
+
+def test_an_id_that_never_was_is_not_told_to_be_gone(url: str) -> None:
+    shown = words(Panel(url).with_inspector().get("session", id="typo").text)
+    assert "There is no such session." in shown
+    assert "gone" not in shown
+    assert "Delete" not in shown

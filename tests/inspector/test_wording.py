@@ -43,3 +43,7 @@ def test_numbers() -> None:
     assert wording.shortened("x" * 100, 10) == "x" * 9 + "…"
     assert wording.plain("a\u202eb\u200bc d") == "a\\u202eb\\u200bc d"
     assert wording.bytes_in_words(None) == "not known"
+
+
+def test_a_time_that_no_calendar_has_is_told() -> None:
+    assert wording.exact(10**20) == wording.clock(10**20) == "at no time that there is"

@@ -210,3 +210,12 @@ def test_it_tells_when_it_opens_and_when_it_closes() -> None:
     assert world.ask()
     assert world.ask()
     assert told == [True, False]
+
+
+def test_a_single_failure_is_told_as_one() -> None:
+    world = World()
+    world.store = CircuitStore(world.inner, Circuit(1, lambda: world.now), WATCH)
+    world.inner.error = DOWN
+    assert world.ask()
+    with pytest.raises(StoreUnavailable, match=r"did not answer once\. It is tried again"):
+        world.store.ping()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,21 @@ def test_an_idle_process_sends_nothing_and_has_no_thread(valkey: Server) -> None
         service.convstore.delete_session("s")
         wait_for(lambda: valkey.client.hget(SUMS, "deleted") == b"1", "the thread does not come back")
     assert sent[b"started"] == b"1"
+
+
+@pytest.mark.server
+def test_an_app_that_is_gone_is_not_kept_by_what_waits_for_a_server() -> None:
+    with running("valkey") as server:
+        service = counting(server.url, BUDGET=0.3)
+        with service.app.app_context():
+            service.convstore.save_session("s", {"n": 1})
+            server.kill()
+            with contextlib.suppress(StoreUnavailable):
+                service.convstore.save_session("t", {"n": 1})
+        wait_for(lambda: threads() > 0, "there is no thread")
+        app = weakref.ref(service.app)
+        del service
+        wait_for(lambda: gc.collect() >= 0 and app() is None and not threads(), "the thread keeps the app")
 
 
 # ---- processes

@@ -54,9 +54,18 @@ function tell(text) {
     notice.replaceChildren(...(text ? [line] : []));
 }
 
+function isRefused(answer) {
+    return answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403;
+}
+
 async function look() {
     try {
-        const answer = await fetch(location.href, {redirect: "error", signal: AbortSignal.timeout(20_000)});
+        const answer = await fetch(location.href, {redirect: "manual", signal: AbortSignal.timeout(20_000)});
+        if (isRefused(answer)) {
+            hasFailed = true;
+            tell("You are not let in any more. What you see is old. Load the page anew to log in.");
+            return;
+        }
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         if (!page.getElementById("state")) throw new Error("this is no page of the inspector");
         for (const part of document.querySelectorAll("[data-part]")) {

@@ -74,16 +74,17 @@ class CloseLook:
     def _names(self, session_id: str) -> list[str]:
         key, history, tokens = session_keys(self._prefix, session_id)
         (streams,) = self._calls.commands([("HGET", key, "streams")])
-        replies = streams.decode().split() if isinstance(streams, bytes) else []
+        replies = streams.decode(errors="replace").split() if isinstance(streams, bytes) else []
         return [key, history, f"{key}:receipts", tokens, f"{key}:events", *(f"{key}:reply:{name}" for name in replies)]
 
 
 def _facts(reply: Any) -> CloserFacts:
-    if isinstance(reply, Exception):  # the key is of another type
+    try:
+        history, data, turn_until, moved_to = reply
+        size = None if history is None else int(history) + int(data or 0)
+        return CloserFacts(size, int(turn_until or 0), moved_to.decode() if moved_to else None)
+    except (TypeError, ValueError):  # the key is of another type, or others have written into it
         return CloserFacts(None, 0, None)
-    history, data, turn_until, moved_to = reply
-    size = None if history is None else int(history) + int(data or 0)
-    return CloserFacts(size, int(turn_until or 0), moved_to.decode() if moved_to else None)
 
 
 def _raw(name: str, kind: Any, left: Any, used: Any) -> RawKey:

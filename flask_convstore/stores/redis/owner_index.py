@@ -26,7 +26,7 @@ from urllib.parse import unquote
 
 from redis.exceptions import RedisError
 
-from ...domain.clock import now_ms
+from ...domain.clock import LATEST_MS, now_ms
 from ...domain.deadlines import OPERATION
 from ...domain.messages import Usage
 from ...domain.results import Page, Summary
@@ -436,12 +436,18 @@ def _victims(
 
 def _summary(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary | None:
     """Make a summary from the fields named ``_FIELDS``. None if the session is gone, or not ours."""
-    *numbers, owner, title, indexed, tokens_in, tokens_out, began = stored
     try:
-        version, created, updated, count = (int(number or "") for number in numbers)
-        last_active = int(indexed or updated) if active is None else active
+        one = _read(session_id, stored, expires_at_ms, active)
     except ValueError:
         return None
+    times = one.created_at_ms, one.updated_at_ms, one.active_at_ms, one.began_at_ms or one.created_at_ms
+    return one if all(0 < time < LATEST_MS for time in times) else None
+
+
+def _read(session_id: str, stored: Sequence[bytes | None], expires_at_ms: int, active: int | None) -> Summary:
+    *numbers, owner, title, indexed, tokens_in, tokens_out, began = stored
+    version, created, updated, count = (int(number or "") for number in numbers)
+    last_active = int(indexed or updated) if active is None else active
     return Summary(
         session_id=session_id,
         owner=owner.decode()[1:] if owner else None,

@@ -212,8 +212,9 @@ def snapshot_of(
         gaps = gaps_in(stored.get(b"gaps", b"").decode())
         optional = _optional_facts(stored)
     except (KeyError, ValueError) as error:
-        raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({error!r})") from None
-    if not is_shape(shape) or not 0 < created < LATEST_MS > updated:
+        raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({_told(error)})") from None
+    times = created, updated, optional.get("began_at_ms") or created
+    if not is_shape(shape) or not all(0 < time < LATEST_MS for time in times):
         raise CorruptValue(keys[0], "its shape or one of its times is none of ours")
     if len(elements) != (count if last is None else min(count, last)):
         raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
@@ -237,6 +238,11 @@ def snapshot_of(
         shared=shared,
         **optional,
     )
+
+
+def _told(error: Exception) -> str:
+    """Name an error. Only that of a missing field tells more, since the text of another one may quote the value."""
+    return repr(error) if isinstance(error, KeyError) else type(error).__name__
 
 
 def salvaged(session_id: str, keys: tuple[str, str, str], flat: list[bytes], elements: list[bytes]) -> Snapshot:

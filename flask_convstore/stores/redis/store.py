@@ -45,7 +45,7 @@ from urllib.parse import unquote
 
 import redis
 
-from ...domain.clock import hear, monotonic
+from ...domain.clock import LATEST_MS, hear, monotonic
 from ...domain.commands import (
     BeginTurn,
     Command,
@@ -561,7 +561,7 @@ class RedisStore:
             elements,
             seqs,
             oldest,
-            reply[6].decode() or None,
+            reply[6].decode(errors="replace") or None,
             later=count - start - len(elements),
             version=reply[2],
             created_at_ms=created,
@@ -782,6 +782,7 @@ def _are_of(version: int, created: int, found: list[Any], gate: str | None) -> b
 def _state_of(stored: dict[bytes, bytes]) -> tuple[int, int] | None:
     """Read the time of creation and the version of a session. None if it is gone, or damaged."""
     try:
-        return int(stored[b"created"]), int(stored[b"version"])
+        created, version = int(stored[b"created"]), int(stored[b"version"])
     except (KeyError, ValueError):
         return None
+    return (created, version) if 0 < created < LATEST_MS else None

@@ -64,7 +64,7 @@ def _typed(key: str) -> list[list[str]]:
     return [["DEL", key], ["SET", key, "x"], ["EXPIRE", key, "60"]]
 
 
-DAMAGES: dict[str, list[list[str]]] = {
+DAMAGES: dict[str, list[list[Any]]] = {
     **{
         " and ".join(names): [["DEL", PARTS[name]] for name in names]
         for count in (1, 2, 3)
@@ -75,6 +75,9 @@ DAMAGES: dict[str, list[list[str]]] = {
     "the version": [["HDEL", KEY, "version", "created"]],
     "all but the owner": [["HDEL", KEY, "version", "created", "count", "first", "shape", "updated", "history_version"]],
     "a time that is none": [["HSET", KEY, "created", "1e30"]],
+    "a creation in no time that comes": [["HSET", KEY, "created", "99999999999999999"]],
+    "a change in no time that comes": [["HSET", KEY, "updated", "99999999999999999"]],
+    "a title that is no text": [["HSET", KEY, "title", b"\xff"]],
     "a field that is no JSON": [["HSET", KEY, "d:topic", "{broken"]],
     "a message that is none": [["LSET", f"{KEY}:history", "0", "x"]],
 }
@@ -237,7 +240,16 @@ def _read(app: Flask, store: ConversationStore, name: str) -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "damage", ["the history", "the history of another type", "the version", "the hash of another type"]
+    "damage",
+    [
+        "the history",
+        "the history of another type",
+        "the version",
+        "the hash of another type",
+        "a creation in no time that comes",
+        "a change in no time that comes",
+        "a title that is no text",
+    ],
 )
 def test_lists_leave_out_a_damaged_session_and_warn(shop: Shop, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     """Reading it would fail. An export names it, and it can be deleted."""
@@ -307,3 +319,22 @@ def test_a_damaged_session_with_ids_and_many_receipts_is_deleted(server: Server)
     store.apply(Delete(session_id="s", owner=ANY))
     assert not server.client.exists("chat:session:{s}")
     assert not server.client.hexists("chat:session:{s}:receipts", "m:x")
+
+
+@pytest.mark.parametrize("field", ["title", "gaps", "count", "shape", "version", "d:topic", "tokens_in", "streams"])
+def test_no_error_of_a_damaged_session_quotes_what_it_holds(
+    shop: Shop, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and shown where text is hidden."""
+    shop.client.hset(KEY, field, b"Zebra\xff")
+    shop.client.lset(f"{KEY}:history", 0, '\x01{"t": "Zebra"}\n{"Zebra')
+    salvage.damage_log._next_at = 0
+    with caplog.at_level(logging.DEBUG), shop.app.test_request_context("/"):
+        told = [str(list(shop.store.export_owner()))]
+        for read in (shop.store.get_session, shop.store.messages, lambda _: shop.store.list_sessions()):
+            try:
+                read("s")
+            except CorruptValue as error:
+                told.append(str(error))
+    assert len(told) > 1
+    assert "Zebra" not in str(told) + caplog.text
