@@ -61,3 +61,13 @@ def test_degraded_minutes_are_marked_and_told() -> None:
     plots = overview._plots(minutes)
     assert all("Degraded in 5 of 10 minutes." in one.text for one in plots)
     assert all(one.svg.count('class="band"') == 5 for one in plots)
+
+
+def test_what_has_ended_is_what_was_there_or_came_and_is_not_there() -> None:
+    counted = [(10, 0, 0), (12, 3, 1), (12, 0, 0), (None, 4, 2), (9, 0, 0), (5, 1, 0)]
+    minutes = [
+        Minute(at_ms=at, alive=alive, started=started, deleted=deleted)
+        for at, (alive, started, deleted) in enumerate(counted)
+    ]
+    assert overview._ended(minutes) == [0, 1, 0, 2, 0, 5]
+    assert overview._ended([]) == []
