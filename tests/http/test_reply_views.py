@@ -277,8 +277,8 @@ def test_a_hidden_role_is_hidden_in_streams(url: str) -> None:
     service = Service(url, VISIBLE_ROLES=["user"])
     service.convstore.reply(lambda turn: iter(["secret", Part("tool_result", "secret")]))
     path = f"/sessions/{service.start()}"
-    said = service.client.post(f"{path}/messages", json={"content": "hi"}, headers=EVENTS)
-    followed = service.client.get(f"{path}/replies/msg-2")
-    for response in (said, followed):
-        assert names_in(response.text) == ["message", "reply", "done"]
-        assert "secret" not in response.text
+    said = service.client.post(f"{path}/messages", json={"content": "hi"}, headers=EVENTS).text
+    followed = service.client.get(f"{path}/replies/msg-2").text
+    for told in (said, followed):
+        assert names_in(told) == ["message", "reply", "done"]
+        assert "secret" not in told

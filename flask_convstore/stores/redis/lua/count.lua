@@ -32,6 +32,7 @@ if redis.call("EXISTS", total) == 0 then
 end
 if first and first < (tonumber(redis.call("HGET", total, "first_ms") or nil) or math.huge) then
     redis.call("HSET", total, "first_ms", ARGV[5])
+    redis.call("HDEL", total, "base") -- it took these sessions for older ones, as another process had not told of them yet
 end
 local place = 6
 for index = 1, #KEYS do
