@@ -189,6 +189,22 @@ def test_sessions_that_are_older_than_any_that_is_counted_are_the_base(server: S
     assert figures.totals()["base"] == 6
 
 
+def test_who_tells_later_of_sessions_that_came_earlier_has_not_lost_them(server: Server) -> None:
+    """They were taken for older than any that is counted, and would count as expired."""
+    fill(server, 0, 10)
+    client: Any = server.client
+    for number in range(10):
+        client.hset(f"{PREFIX}{{s{number}}}", "created", 1_000 * number)
+    figures = figures_of(server.url)
+    assert figures.add(portion(1, first_ms=7_000, started=3))
+    figures.note_alive(PLACES)
+    assert figures.totals()["base"] == 7
+    assert figures.add(portion(1, "q", first_ms=6_000, started=1)), "somebody looks again"
+    figures.note_alive(PLACES)
+    assert figures.totals()["base"] == 6
+    assert not figures.add(portion(2, "q", first_ms=8_000, started=1))
+
+
 def test_sessions_that_were_deleted_before_the_first_look_belong_to_the_base(server: Server) -> None:
     fill(server, 0, 5)
     figures = figures_of(server.url)
