@@ -68,7 +68,8 @@ def _waiting(journal: Journal, folder: Path) -> Finding:
         age = max(0, now_ms() - (status.oldest_at_ms or 0)) / 1000
         writes = "1 write waits" if status.pending == 1 else f"{status.pending} writes wait"
         text = f"{writes} in {folder}, the oldest for {age:.0f} seconds."
-        return Finding("journal", "warning", text, "Hand them over with the command journal drain.")
+        cure = "An app here hands them over once the server answers. Where none runs, use journal drain."
+        return Finding("journal", "warning", text, cure)
     return Finding("journal", "ok", f"Nothing waits in {folder}.")
 
 
