@@ -90,7 +90,7 @@ def test_writes_that_were_set_aside_are_listed_shown_and_dropped(away: Away) -> 
     assert listed[away.ids[0]]["problem"] == "the reason"
     assert "the reason" in run_in(away.app, "journal", "ls").stdout
     assert lines(run_in(away.app, "journal", "show", away.ids[0], "--json"))[0]["state"] == "aside"
-    assert "lie aside" in run_in(away.app, "doctor", status=2).stdout
+    assert "put aside" in run_in(away.app, "doctor", status=2).stdout
     assert "1 writes were dropped" in run_in(away.app, "journal", "drop", away.ids[0], "-y").stdout
     assert away.waiting() == away.ids[1:]
 
