@@ -520,7 +520,10 @@ def test_a_renewal_that_fails_is_tried_again(harness: Harness, caplog: pytest.Lo
     with take(conversations) as turn:
         assert renewed.wait(10)
         turn.reply("hi")
-    assert caplog.text.count("could not be renewed") == 2
+    ours = [
+        record for record in caplog.records if "could not be renewed" in record.message and "away" in record.message
+    ]
+    assert len(ours) == 2, "turns of other tests may end late"
 
 
 @pytest.mark.parametrize("policy", ["wait", "supersede"])
