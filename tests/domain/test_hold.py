@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -113,8 +114,9 @@ def test_it_is_taken_over_from_a_greenlet_that_has_ended_and_from_none_that_stan
     assert hold.take(here(), time.monotonic() + 5)
 
 
-def test_asking_for_a_holder_reads_no_frames_of_a_thread_that_runs() -> None:
+def test_asking_for_a_holder_reads_no_frames_of_a_thread_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that goes on meanwhile leaves frames behind that are none any more. It took hours to be seen."""
+    monkeypatch.delattr(sys, "_current_frames")
     hold, is_over = Hold(), threading.Event()
 
     def deep(depth: int) -> int:

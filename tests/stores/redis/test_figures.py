@@ -171,31 +171,44 @@ def test_a_portion_counts_once(kept: FiguresStore) -> None:
     assert kept.minutes([0]) == [{}]
 
 
+@pytest.mark.parametrize("right", ["hincrby", "hset", "pexpire", "hdel"])
+def test_a_portion_that_lacks_a_right_is_refused_whole(server: Server, right: str) -> None:
+    """Else its number would be known, and its counts lost."""
+    told(server, "ACL", "SETUSER", "u", "reset", "on", ">p", "~*", "&*", "+@all", f"-{right}")
+    figures, first = figures_of(f"redis://u:p@{server.host}:{server.port}/0"), portion(1, started=2, first_ms=now_ms())
+    with pytest.raises(StoreMisconfigured, match=f"{right.upper()}. Nothing was written"):
+        figures.add(first)
+    assert figures.totals() == {}
+    told(server, "ACL", "SETUSER", "u", f"+{right}")
+    figures.add(first)
+    assert figures.totals()["started"] == 2
+
+
+def figures_of_ten(server: Server) -> RedisFigures:
+    """Write ten sessions, one created in each second since 1970."""
+    fill(server, 0, 10)
+    for number in range(10):
+        server.client.hset(f"{PREFIX}{{s{number}}}", "created", str(1_000 * number))
+    return figures_of(server.url)
+
+
 def test_sessions_that_are_older_than_any_that_is_counted_are_the_base(server: Server) -> None:
     """Others may have started some of which they have not told yet."""
-    fill(server, 0, 10)
-    client: Any = server.client
-    for number in range(10):
-        client.hset(f"{PREFIX}{{s{number}}}", "created", 1_000 * number)
-    figures = figures_of(server.url)
+    figures = figures_of_ten(server)
     figures.add(portion(1, first_ms=7_000, started=2))
     figures.add(portion(1, "q", first_ms=6_000, started=1))
     figures.add(portion(2, "q", first_ms=9_000))
     figures.note_alive(PLACES)
     assert (figures.totals()["first_ms"], figures.totals()["base"]) == (6_000, 6)
     figures.add(portion(2, deleted=3))
-    client.delete(f"{PREFIX}{{s0}}")
+    server.client.delete(f"{PREFIX}{{s0}}")
     figures.note_alive(PLACES)
     assert figures.totals()["base"] == 6
 
 
 def test_who_tells_later_of_sessions_that_came_earlier_has_not_lost_them(server: Server) -> None:
     """They were taken for older than any that is counted, and would count as expired."""
-    fill(server, 0, 10)
-    client: Any = server.client
-    for number in range(10):
-        client.hset(f"{PREFIX}{{s{number}}}", "created", 1_000 * number)
-    figures = figures_of(server.url)
+    figures = figures_of_ten(server)
     assert figures.add(portion(1, first_ms=7_000, started=3))
     figures.note_alive(PLACES)
     assert figures.totals()["base"] == 7

@@ -23,7 +23,7 @@ if number <= tonumber(redis.call("GET", portion) or 0) then
 end
 local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = not may("HINCRBY", total, "started", 1) and "HINCRBY" or not may("HSET", total, "since_ms", 1) and "HSET"
-    or not may("PEXPIRE", total, 1) and "PEXPIRE"
+    or not may("PEXPIRE", total, 1) and "PEXPIRE" or not may("HDEL", total, "base") and "HDEL"
 --#include _rights.lua
 redis.call("SET", portion, number, "PX", kept)
 if redis.call("EXISTS", total) == 0 then
