@@ -421,10 +421,12 @@ class ConversationStore(AppConversations):
     def _caller(self, state: AppState) -> Owner:
         if has_request_context():
             return self._request_owner(state)
-        streamed = current.streamed_response()
-        if streamed and self not in streamed.callers:
+        streamed = current.making_part_of()
+        if streamed is None:
+            return ANY
+        if self not in streamed.callers:
             raise OwnerRequired(TOO_LATE)
-        return streamed.callers[self] if streamed else ANY
+        return streamed.callers[self]
 
     def _request_owner(self, state: AppState) -> str | None:
         owner: Any = self._owner_loader() if self._owner_loader else None
@@ -476,10 +478,17 @@ class ConversationStore(AppConversations):
         return current.current_unit(self._only_app())
 
     def _state(self) -> AppState:
-        return self._state_in(current.app(self._apps[0] if len(self._apps) == 1 else None))
+        app = current.app(self._apps[0] if len(self._apps) == 1 else None)
+        try:
+            return app.extensions[current.KEY][self.name]  # type: ignore[no-any-return]
+        except KeyError:
+            raise self._unregistered() from None
 
     def _state_in(self, app: Flask) -> AppState:
         try:
             return app.extensions[current.KEY][self.name]  # type: ignore[no-any-return]
         except KeyError:
-            raise RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)") from None
+            raise self._unregistered() from None
+
+    def _unregistered(self) -> RuntimeError:
+        return RuntimeError(f"the store {self.name!r} is not registered with this app: call init_app(app)")

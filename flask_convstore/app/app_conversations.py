@@ -100,7 +100,7 @@ class AppConversations(Conversations):
         state = self._state()
         if owner is not CALLER:
             return Access(state.backend, owner)
-        return Access(state.backend, self._caller(state), self._newcomers())
+        return Access(state.backend, self._caller(state), self._newcomers)
 
     def _chats(self, owner: Owner | Scope = CALLER) -> Access:
         return self._access_in(self._namespaces.of_chats(), owner)

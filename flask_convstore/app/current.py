@@ -18,7 +18,7 @@ from ..domain.commands import Write
 from ..domain.results import Receipt, Snapshot
 from ..domain.types import Owner
 from ..mapping.late_writer import LONG_SECONDS, late_writer
-from ..mapping.scope import leave_all, units
+from ..mapping.scope import is_scoped, leave_all, units
 from ..mapping.unit_of_work import Unit
 from ..operations.access import NOT_SEEN, State
 from ..stores.store import Store
@@ -30,6 +30,9 @@ _ATTRIBUTE = "_flask_convstore_unit"
 
 _streaming: ContextVar[StreamedResponse | None] = ContextVar("flask_convstore_stream", default=None)
 """The streamed response whose next part is being made."""
+
+making_part_of = _streaming.get
+"""Find the streamed response whose next part is being made, None if there is none. A request that runs comes before it."""
 
 
 def app(default: Flask | None = None) -> Flask:
@@ -68,11 +71,6 @@ def in_context(run: Callable[[], None]) -> Callable[[], None]:
             run()
 
     return run_in_app
-
-
-def streamed_response() -> StreamedResponse | None:
-    """Find the streamed response whose next part is being made without a request context. None in a request."""
-    return _streaming.get() if not has_request_context() else None
 
 
 def is_in_request_of(own: Flask) -> bool:
@@ -114,9 +112,8 @@ def known_unit() -> Unit | None:
         unit = request_unit()
         if unit is not None:
             return unit
-    if has_app_context():
-        return context_unit()
-    unit = getattr(_of_thread, "unit", None)
+    holder = app_ctx._get_current_object() if has_app_context() else None  # type: ignore[attr-defined]
+    unit = getattr(_of_thread, "unit", None) if holder is None else getattr(holder, _ATTRIBUTE, None)
     return None if unit is None or unit.is_over else unit
 
 
@@ -173,8 +170,10 @@ class CurrentUnit:
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Bring the values of mappings up to date with a write that an operation has made."""
-        for unit in units(known_unit()):
-            unit.refresh(store, command, receipt)
+        around = known_unit()
+        if around or is_scoped():
+            for unit in units(around):
+                unit.refresh(store, command, receipt)
 
     def note_seen(self, store: Store, snapshot: Snapshot) -> None:
         """Note in the innermost unit which state of a session the app has read. Outside a request, that all was read."""
@@ -196,7 +195,8 @@ class CurrentUnit:
 
     def seen(self, store: Store, session_id: str) -> State:
         """Find the state of a session that the app has read last in a unit, or made since."""
-        for unit in units(known_unit()):
+        around = known_unit()
+        for unit in units(around) if around or is_scoped() else ():
             state = unit.seen(store, session_id)
             if state is not NOT_SEEN:
                 return state

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..errors import InvalidInput
-from .messages import Usage, own_id, with_id
+from .messages import Usage, has_own_id, with_id
 from .numbering import Gaps, id_away
 from .shapes import Shape
 from .types import Alias, Owner, Role, Scope, as_value
@@ -66,7 +66,7 @@ def digest_if_known(
 
     "" for a write that nobody else can repeat.
     """
-    if token is None and not any(map(own_id, elements)):
+    if token is None and not any(map(has_own_id, elements)):
         return ""
     return digest_of(kind, elements, fields)
 

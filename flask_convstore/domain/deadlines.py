@@ -43,12 +43,24 @@ class Deadline(threading.local):
             place = self.running()
         return math.inf if place is None else place.moment
 
+    def earliest(self, moment: float) -> float:
+        """Give this moment, or *moment* if that comes earlier."""
+        place = self.innermost
+        if place is not None and place() is None:
+            place = self.running()
+        return moment if place is None or moment < place.moment else place.moment
+
     def of(self, moment: float) -> Block | _Inherited:
         """End the block at *moment*, or earlier if a deadline around it says so."""
         outer = self.innermost
         if outer is not None and outer() is None:
             outer = self.running()
-        return _INHERITED if outer is not None and outer.moment <= moment else Block(self, moment, outer)
+        if outer is not None and outer.moment <= moment:
+            return _INHERITED
+        block = Block()
+        block.deadline, block.place = self, _Place(block)
+        block.place.moment, block.place.outer = moment, outer
+        return block
 
     def within(self, seconds: float) -> Block | _Inherited:
         """End the block in so many *seconds*, or earlier if a deadline around it says so."""
@@ -78,18 +90,16 @@ class Block:
     Nor does a block change it that stands in such a generator.
     """
 
-    __slots__ = ("__weakref__", "_deadline", "_place")
+    __slots__ = ("__weakref__", "deadline", "place")
 
-    def __init__(self, deadline: Deadline, moment: float, outer: _Place | None) -> None:
-        self._deadline = deadline
-        self._place = place = _Place(self)
-        place.moment, place.outer = moment, outer
+    deadline: Deadline
+    place: _Place
 
     def __enter__(self) -> None:
-        self._deadline.innermost = self._place
+        self.deadline.innermost = self.place
 
     def __exit__(self, *_: object) -> None:
-        deadline, place = self._deadline, self._place
+        deadline, place = self.deadline, self.place
         if deadline.innermost is place or deadline.running() is place:
             deadline.innermost = place.outer
 

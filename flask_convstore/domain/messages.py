@@ -99,6 +99,10 @@ _OWN_ID = re.compile(rb'1\{"at":\d+,"id":"([^"]+)"')
 _TIME_AND_ID = re.compile(rb'1\{"at":\d+(,"id":"[^"]+")?')
 
 
+has_own_id = _OWN_ID.match
+"""Tell whether a message was given an id: something true if it was."""
+
+
 def own_id(element: bytes) -> str:
     """Read the id that a message was given. "" if it has the one of its seq."""
     found = _OWN_ID.match(element)

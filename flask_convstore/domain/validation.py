@@ -22,6 +22,7 @@ RESERVED_IDS = frozenset({"health", "metrics", "export", "import", "openapi.json
 END_OF_ROUTE = r"/(?:messages(?:/[^/]*)?|replies/[^/]*|events|compact|fork)\Z"
 """Ends of routes behind ``/<session_id>``, as a pattern."""
 
+_usual = re.compile(rf"[A-Za-z0-9_:-]{{1,{MAX_NAME}}}").fullmatch
 _unreachable = re.compile(rf"(?:^|/)\.\.?(?:/|\Z)|{END_OF_ROUTE}").search
 
 
@@ -31,6 +32,8 @@ def check_session_id(session_id: object) -> None:
     Raises:
         InvalidSessionId: It is refused.
     """
+    if type(session_id) is str and _usual(session_id) and session_id not in RESERVED_IDS:
+        return
     reason = name_problem(session_id)
     if not reason:
         assert isinstance(session_id, str)
@@ -45,6 +48,8 @@ def check_session_id(session_id: object) -> None:
 
 def check_name(name: str, path: str) -> str:
     """Refuse what is no text of 1 to 200 characters without control characters. Return *name*."""
+    if type(name) is str and _usual(name):
+        return name
     reason = name_problem(name)
     if reason:
         raise InvalidInput(f"{reason}. Nothing was written.", path)

@@ -21,6 +21,9 @@ class _OpenScope(NamedTuple):
 
 _innermost: ContextVar[_OpenScope | None] = ContextVar("flask_convstore_scope", default=None)
 
+is_scoped = _innermost.get
+"""Tell whether the running code may be in a scope: something true if so."""
+
 
 @contextlib.contextmanager
 def scoped(around: Unit, *, reads_anew: bool = False) -> Iterator[None]:

@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from ..config import Settings
 from ..domain.commands import Append, BeginTurn, Command, Target, Write
+from ..domain.clock import monotonic
 from ..domain.deadlines import OPERATION
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.titles import TITLED_ROLE
@@ -171,13 +172,13 @@ class Access:
     Attributes:
         backend: The settings and the store of the namespace.
         owner: The name of the caller, None for nobody, ``ANY`` for the server.
-        newcomers: Name for all callers from one place who have just become owners. None: this one is known.
+        newcomers: Names all callers from one place who have just become owners. None: this one is known.
         settings, store, limits: As the backend has them.
     """
 
     __slots__ = ("backend", "limits", "newcomers", "owner", "settings", "store")
 
-    def __init__(self, backend: Backend, owner: Owner, newcomers: str | None = None) -> None:
+    def __init__(self, backend: Backend, owner: Owner, newcomers: Callable[[], str | None] = lambda: None) -> None:
         if owner is not None and not isinstance(owner, Scope):
             check_name(owner, "owner")
         self.backend = backend
@@ -198,8 +199,12 @@ class Access:
 
     def apply(self, command: Command) -> Receipt:
         """Apply one write. Raises as ``Store.apply``."""
-        receipt = self.send(command)
-        self.tell(command, receipt)
+        try:
+            receipt = self.store.apply(command)
+        except SessionMoved as moved:
+            raise self._as_told(moved) from None
+        if isinstance(command, Write):
+            self.backend.unit_of_work.refresh(self.store, command, receipt)
         return receipt
 
     def send(self, command: Command) -> Receipt:
@@ -324,10 +329,6 @@ class Access:
         """
         return whole(self.load(session_id))
 
-    def seen(self, session_id: str) -> State:
-        """Find the state of a session that the running request has read last, or made since."""
-        return self.backend.unit_of_work.seen(self.store, session_id)
-
     def flush(self) -> None:
         """Write the changes of the unit of work."""
         self.backend.unit_of_work.flush()
@@ -344,7 +345,8 @@ class Access:
         most = self.settings.max_turns_per_minute
         if not most or not isinstance(self.owner, str):
             return
-        name, most = (self.newcomers, _NEWCOMERS * most) if self.newcomers else (self.owner, most)
+        newcomers = self.newcomers()
+        name, most = (newcomers, _NEWCOMERS * most) if newcomers else (self.owner, most)
         with contextlib.suppress(StoreUnavailable):
             wait_ms = self.store.spend(name, most)
             if wait_ms:
@@ -378,7 +380,7 @@ def in_time(operation: Callable[Concatenate[Access, _P], _T]) -> Callable[Concat
 
     @functools.wraps(operation)
     def ending(access: Access, /, *arguments: _P.args, **options: _P.kwargs) -> _T:
-        with OPERATION.within(access.settings.budget):
+        with OPERATION.of(monotonic() + access.settings.budget):
             return operation(access, *arguments, **options)
 
     return ending

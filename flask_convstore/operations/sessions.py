@@ -371,7 +371,8 @@ def appending(
 ) -> Append:
     """Make the command that adds *messages* and sets the fields in *data*."""
     check_session_id(session_id)
-    messages = _as_meant(messages)
+    if not _DICT.issuperset(map(type, messages)):
+        messages = _as_meant(messages)
     if not messages and not data:
         raise InvalidInput("append needs a message or data. Nothing was written.")
     if expected_version is not None:
@@ -379,7 +380,7 @@ def appending(
     limits = access.limits
     elements, first_title, usage = content.added(messages, limits)
     fields = content.fields_to_set(data, limits) if data else ()
-    created_at_ms, loaded_version = access.seen(session_id)
+    created_at_ms, loaded_version = access.backend.unit_of_work.seen(access.store, session_id)
     return Append(
         session_id=session_id,
         owner=access.owner,
@@ -502,8 +503,6 @@ def _as_meant(messages: tuple[Any, ...]) -> tuple[Any, ...]:
     Raises:
         InvalidInput: Something else was given instead of messages.
     """
-    if _DICT.issuperset(map(type, messages)):
-        return messages  # the usual case
     if len(messages) == 1 and isinstance(messages[0], (list, tuple)):
         return _of_list(messages[0])
     if len(messages) == 2 and all(isinstance(one, str) for one in messages) and not _ROLES.isdisjoint(messages):

@@ -42,6 +42,7 @@ class Circuit(Forking):
         clock: Seconds since any point in time.
 
     Attributes:
+        failures: Number of failures in a row, up to now.
         refusals: This process's knowledge of what the server refuses.
         tell: Called when it opens (True), and when it closes (False).
     """
@@ -52,7 +53,7 @@ class Circuit(Forking):
         self._threshold = failures
         self._clock = clock
         self._lock = threading.RLock()  # collecting garbage may end another call in its midst
-        self._failures = 0
+        self.failures = 0
         self._pause = _FIRST_PAUSE
         self._next_try = 0.0
         self._is_trying = False
@@ -66,7 +67,7 @@ class Circuit(Forking):
     @property
     def is_open(self) -> bool:
         """Calls fail at once, except for one that tries now and then."""
-        return self._failures >= self._threshold
+        return self.failures >= self._threshold
 
     def enter(self) -> None:
         """Let a call begin.
@@ -74,13 +75,13 @@ class Circuit(Forking):
         Raises:
             StoreUnavailable: The circuit is open, and this is not the call that tries. Nothing was written.
         """
-        if self._failures < self._threshold:
+        if self.failures < self._threshold:
             return
         with self._lock:
             wait = self._next_try - self._clock()
             if self.is_open and (self._is_trying or wait > 0):
                 when = "now" if self._is_trying else f"in {max(wait, 0.0):.1f} s"
-                times = "once" if self._failures == 1 else f"{self._failures} times in a row"
+                times = "once" if self.failures == 1 else f"{self.failures} times in a row"
                 reason = f"the server did not answer {times}. It is tried again {when}"
                 raise StoreUnavailable(reason, written=False, is_down=True)
             self._is_trying = True
@@ -92,23 +93,23 @@ class Circuit(Forking):
 
     def answered(self) -> None:
         """Note that a call got an answer, whatever it says."""
-        if self._failures:
+        if self.failures:
             with self._lock:
                 was_open = self.is_open
-                self._failures, self._pause, self._is_trying = 0, _FIRST_PAUSE, False
+                self.failures, self._pause, self._is_trying = 0, _FIRST_PAUSE, False
             if was_open and self.tell:
                 self.tell(False)
 
     def failed(self) -> None:
         """Note that a call got no answer."""
         with self._lock:
-            self._failures += 1
+            self.failures += 1
             # Calls that began before the circuit opened do not lengthen the pause.
-            if self._failures == self._threshold or (self.is_open and self._is_trying):
+            if self.failures == self._threshold or (self.is_open and self._is_trying):
                 self._next_try = self._clock() + self._pause
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             self._is_trying = False
-            opens = self._failures == self._threshold
+            opens = self.failures == self._threshold
         if opens and self.tell:
             self.tell(True)
 
@@ -169,16 +170,18 @@ class CircuitStore(StoreAround):
         return failed
 
     def _call(self, method: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+        circuit = self._circuit
+        if circuit.failures:
+            self._enter(method, arguments)
         try:
-            self._circuit.enter()
-        except StoreUnavailable as error:
-            self._watch.failed(error, operation_of(method, arguments))
-            raise
-        try:
-            with OPERATION.within(self._budget):
+            latest = monotonic() + self._budget
+            if OPERATION.moment <= latest:  # as in every operation
                 given = method(*arguments, **options)
+            else:
+                with OPERATION.of(latest):
+                    given = method(*arguments, **options)
         except StoreMisconfigured as error:
-            self._circuit.answered()
+            circuit.answered()
             self._refused(kind_of(method, arguments), error)
             raise
         except StoreUnavailable as error:
@@ -187,15 +190,24 @@ class CircuitStore(StoreAround):
                 self._explain(kind_of(method, arguments), error)
             raise
         except ConvstoreError:
-            self._circuit.answered()
+            circuit.answered()
             raise
         except BaseException:
-            self._circuit.gave_up()
+            circuit.gave_up()
             raise
-        self._circuit.answered()
-        if self._watch.is_out or self._circuit.refusals.kinds:
+        if circuit.failures:
+            circuit.answered()
+        if self._watch.is_out or circuit.refusals.kinds:
             self._end(kind_of(method, arguments), given)
         return given
+
+    def _enter(self, method: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        """Let a call begin, or tell that it may not."""
+        try:
+            self._circuit.enter()
+        except StoreUnavailable as error:
+            self._watch.failed(error, operation_of(method, arguments))
+            raise
 
     def _note(self, error: StoreUnavailable, operation: str) -> None:
         """Tell the circuit and the watch of a call without an answer."""

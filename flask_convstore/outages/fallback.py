@@ -128,18 +128,22 @@ class FallbackStore(StoreAround):
 
     def apply(self, command: Command) -> Receipt:
         try:
-            receipt = self._done_somewhere(command)
+            is_here = self._here.has(command.session_id, command.owner)
+            if is_here or self._continues or isinstance(command, Put):
+                receipt = self._done_somewhere(command, is_here)
+            else:
+                receipt = self._applied(command)
         except SessionNotFound:
             self._recent.forget(command.session_id, command.owner)
             raise
-        self._recent.wrote(command, receipt)
-        if is_redaction(command):
+        if self._continues:
+            self._recent.wrote(command, receipt)
+        if isinstance(command, Edit) and is_redaction(command):
             self._redact_aside(command)
         return receipt
 
-    def _done_somewhere(self, command: Command) -> Receipt:
+    def _done_somewhere(self, command: Command, is_here: bool) -> Receipt:
         """Do *command* here, if the session is here, else in the store. Where that is away, it may be done here."""
-        is_here = self._here.has(command.session_id, command.owner)
         if isinstance(command, Put) and command.mode != "first" and self._starts(command):
             return (self._created if command.mode == "create" else self._replaced)(command, is_here)
         receipt: Receipt | None = self._here.do(command) if is_here else None
@@ -209,8 +213,10 @@ class FallbackStore(StoreAround):
     def begin(self, command: BeginTurn) -> Begun:
         is_here = self._here.has(command.session_id, command.owner)
         begun: Begun | None = self._here.do(replace(command, wait_ms=0)) if is_here else None
-        begun = begun or self._done(command, self._store.begin)
-        self._recent.began(command, begun)
+        if begun is None:
+            begun = self._done(command, self._store.begin) if self._continues else self._store.begin(command)
+        if self._continues:
+            self._recent.began(command, begun)
         return begun
 
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:

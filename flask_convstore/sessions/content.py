@@ -354,7 +354,7 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         NotSerializable: JSON cannot hold one. The error has its place.
         TooLarge: One is over the limit.
     """
-    now, elements, first_title, usage, ids = now_ms(), [], "", None, []
+    now, is_tagged, elements, first_title, usage, ids = now_ms(), limits.is_tagged, [], "", None, []
     for index, message in enumerate(messages):
         body, facts = message, _NO_FACTS
         if isinstance(message, Message):
@@ -362,13 +362,12 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
             check_facts(facts, f"{limits.history_key}[{index}]", limits)
             usage = _sum(usage, facts)
             ids.append(facts.get("id", ""))
-        element = join_element(
-            now, _body_text(body, limits, index, limits.is_tagged), facts, is_tagged=limits.is_tagged
-        )
+        element = join_element(now, _body_text(body, limits, index, is_tagged), facts, is_tagged=is_tagged)
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, index)
         elements.append(element)
-        _look_at_body(body, limits, index)
+        if limits.changes and not json_text.is_of_texts(body):
+            _look_at_body(body, limits, index)
         if limits.has_titles and not first_title:
             first_title = title_of(body)
     if len(ids) > 1:
@@ -378,7 +377,7 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
 
 def _look_at_body(body: Any, limits: ContentLimits, index: int) -> None:
     """Warn of types that JSON changes in a message that is added."""
-    if limits.changes and not json_text.is_of_texts(body) and not _knows_json(body):
+    if limits.changes and not _knows_json(body):
         limits.changes.look_at(body, limits.history_key, f"{limits.history_key}[{index}]")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -47,6 +48,7 @@ def session_key(prefix: str, session_id: str) -> str:
     return f"{prefix}{{{in_key(session_id)}}}"
 
 
+@lru_cache(maxsize=1024)
 def session_keys(prefix: str, session_id: str) -> tuple[str, str, str]:
     """Make the keys of a session's hash, of its history and of its tokens."""
     key = session_key(prefix, session_id)
@@ -156,15 +158,11 @@ def writing(command: Write, *, is_placed: bool = True) -> tuple[str, list[Argume
     Args:
         is_placed: The owner has a place for a session that may have to be created.
     """
-    if isinstance(command, Put):
-        return "put", _put(command, is_placed)
-    if isinstance(command, Merge):
-        return "merge", _merge(command, is_placed)
-    name, arguments_of = _WRITES[type(command)]
-    return name, arguments_of(command)
+    name, arguments_of = WRITES[type(command)]
+    return name, arguments_of(command) if is_placed else arguments_of(command, is_placed)
 
 
-def _put(command: Put, is_placed: bool) -> list[Argument]:
+def _put(command: Put, is_placed: bool = True) -> list[Argument]:
     head: list[Argument] = [command.mode, command.shape, _number(command.ttl_ms), _number(command.started_at_ms)]
     head += (_first_title(command), _usage(command), _number(command.unchanged_since_ms), _flag(is_placed))
     changed = command.changed_at_ms
@@ -173,7 +171,7 @@ def _put(command: Put, is_placed: bool) -> list[Argument]:
     return [*head, f"{len(command.fields)}", *_pairs(command.fields), *command.elements]
 
 
-def _merge(command: Merge, is_placed: bool) -> list[Argument]:
+def _merge(command: Merge, is_placed: bool = True) -> list[Argument]:
     change, bound, elements = _history(command.history)
     head: list[Argument] = [
         _number(command.created_at_ms),
@@ -191,7 +189,7 @@ def _append(command: Append) -> list[Argument]:
     # Most appends have nothing of all this, and each call takes its time.
     loaded = "" if command.loaded_version is None else f"{command.loaded_version}"
     head: list[Argument] = [f"{command.created_at_ms}" if command.created_at_ms else "", command.expected, loaded]
-    head += (_first_title(command) if command.first_title else "", _usage(command) if command.usage else "")
+    head += (f"?{command.first_title}" if command.first_title else "", _usage(command) if command.usage else "")
     head.append(target_argument(command.replaces) if command.replaces else "")
     if not command.fields:
         return [*head, "0", *command.elements]
@@ -243,7 +241,9 @@ def _edit(command: Edit) -> list[Argument]:
     return [*head, _title(command), _usage(command)]
 
 
-_WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
+WRITES: dict[type[Any], tuple[str, Callable[..., list[Argument]]]] = {
+    Put: ("put", _put),
+    Merge: ("merge", _merge),
     Append: ("append", _append),
     Drop: ("drop", _drop),
     Update: ("update", _update),
@@ -252,6 +252,7 @@ _WRITES: dict[type[Any], tuple[str, Callable[[Any], list[Argument]]]] = {
     MoveConversation: ("move_conversation", _move),
     Edit: ("edit", _edit),
 }
+"""The script for a write, and the function that makes its arguments behind those that every write has."""
 
 
 def _loaded(command: Merge | Delete) -> str:

@@ -22,7 +22,7 @@ from ...domain.trips import TRIPS
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from ..store import UNTOLD_PAUSE
 from . import scripts
-from .connections import give_back, lent, line_of
+from .connections import Pool, give_back, lent, line_of
 from .failures import Failure, as_ours, classify
 
 Argument = bytes | str | int
@@ -93,6 +93,9 @@ _pack: Any = hiredis.pack_command  # its signature says that it takes one argume
 
 PATIENCE = Patience()
 PRIMARY = Durability()
+
+_VALUES = frozenset({list, bytes, int, float, str, dict, bool, type(None)})
+"""Types of replies that are no errors."""
 
 _jitter = random.SystemRandom()  # without a state that forked workers would share, or that the app relies on
 _SHORTEST_WAIT = 0.001
@@ -186,20 +189,26 @@ class Calls:
         behind a gate.
         """
         nonce, deadline = os.urandom(8), self._deadline()
-        writes = call.writes
-        if writes and not self._is_verified:
+        if call.writes and not self._is_verified:
             self._verify(call, deadline)
         replies = self._replies(call, call.by_digest(nonce), queries, gate, deadline)
-        if isinstance(replies[0], exceptions.NoScriptError):
-            replies = self._replies(call, call.by_text(nonce), queries, gate, deadline)
-        for reply in replies:
-            if isinstance(reply, exceptions.RedisError):
-                self._is_verified = False  # a right may have been taken away
-                error = as_ours(reply, call.keys[0], writes=writes)
-                error.written = True if writes and _wrote(replies) else error.written
-                raise error from reply
-        self._check_nonce(call, nonce, replies[0])
+        if not _VALUES.issuperset(map(type, replies)):
+            if isinstance(replies[0], exceptions.NoScriptError):
+                replies = self._replies(call, call.by_text(nonce), queries, gate, deadline)
+            self._refuse_errors(call, replies)
+        first = replies[0]
+        if type(first) is not list or len(first) < 2 or first[1] != nonce:
+            raise self._mixed_up(written=None if call.writes else False)
         return replies
+
+    def _refuse_errors(self, call: Call, replies: Sequence[Any]) -> None:
+        """Refuse *replies* with an error of the server among them."""
+        refusal = refusal_among(replies)
+        if refusal:
+            self._is_verified = False  # a right may have been taken away
+            error = as_ours(refusal, call.keys[0], writes=call.writes)
+            error.written = True if call.writes and _wrote(replies) else error.written
+            raise error from refusal
 
     def _replies(
         self,
@@ -209,10 +218,9 @@ class Calls:
         gate: str | None,
         deadline: float,
     ) -> list[Any]:
-        commands = _behind_gate(command, queries, gate) if gate else [command, *queries]
-        replies = self._acknowledged(commands, call.keys[0], call.writes, deadline)
         if not gate:
-            return replies
+            return self._acknowledged([command, *queries], call.keys[0], call.writes, deadline)
+        replies = self._acknowledged(_behind_gate(command, queries, gate), call.keys[0], call.writes, deadline)
         if refusal_among(replies):
             self._refuse_unpermitted(call, replies)
         return _from_behind_gate(replies)
@@ -348,11 +356,12 @@ class Calls:
         Raises:
             StoreUnavailable: The time of the operation around it is over. Nothing was written.
         """
-        now, latest = monotonic(), OPERATION.moment
-        if now >= latest:
+        now = monotonic()
+        deadline = OPERATION.earliest(now + self._patience.budget)
+        if deadline <= now:
             reason = "the earlier round trips of this operation have taken all its time (CONVSTORE_BUDGET)"
             raise StoreUnavailable(reason, written=False, is_down=None)
-        return min(now + self._patience.budget, latest)
+        return deadline
 
     def _proved(self, replies: Sequence[Any], nonce: bytes) -> list[Any]:
         """Take the echoes off that show that *replies* belong to their commands."""
@@ -503,6 +512,8 @@ class Calls:
         """
         try:
             replies = self._exchange(commands, deadline)
+            if _VALUES.issuperset(map(type, replies)):
+                return replies, None
             refusal = refusal_among(replies)
             if refusal and _is_unproven(commands, replies) and not (writes and _may_be_half(refusal, key)):
                 replies = self._exchange_proved(commands, writes, deadline)
@@ -546,15 +557,16 @@ class Calls:
         connection, is_read = None, False
         TRIPS.count += 1
         try:
-            connection = lent(pool, deadline)
+            if isinstance(pool, Pool) and not pool.line.waiting:
+                connection = pool.ready()
+            connection = connection or lent(pool, deadline)
             packed = _packed(commands[0]) if len(commands) == 1 else b"".join(map(_packed, commands))
             left = deadline - monotonic()
             # A connection of the app's own client has only the methods of redis-py.
             exchange = getattr(connection, "exchange", None) or partial(_exchange_by, connection)
             replies: list[Any] = exchange(packed, len(commands), left)
-            for reply in replies:
-                if isinstance(reply, exceptions.ReadOnlyError):
-                    connection.disconnect()  # another server is the primary now
+            if exceptions.ReadOnlyError in map(type, replies):
+                connection.disconnect()  # another server is the primary now
             is_read = True
             return replies
         except exceptions.TimeoutError as error:
@@ -565,7 +577,7 @@ class Calls:
             if connection is not None:
                 if not is_read:  # a signal may raise here too: then the connection is not given back
                     connection.disconnect()
-                give_back(pool, connection)
+                pool.release(connection) if isinstance(pool, Pool) else give_back(pool, connection)
 
 
 def _in_the_end(error: ConvstoreError, written: bool | None, *, is_down: bool) -> ConvstoreError:

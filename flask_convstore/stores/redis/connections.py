@@ -221,10 +221,14 @@ def _poller(sock: Any) -> Any:
 
 
 class Line:
-    """The callers that wait for a connection of a pool, first come, first served."""
+    """The callers that wait for a connection of a pool, first come, first served.
+
+    Attributes:
+        waiting: An event for each of them.
+    """
 
     def __init__(self) -> None:
-        self._waiting: deque[threading.Event] = deque()
+        self.waiting: deque[threading.Event] = deque()
         self._pid = os.getpid()
 
     def lent(self, pool: Any, deadline: float) -> Any:
@@ -234,20 +238,20 @@ class Line:
             MaxConnectionsError: None was given back until *deadline*, by ``monotonic``.
         """
         if self._pid != os.getpid():  # the callers are the parent's
-            self._waiting, self._pid = deque(), os.getpid()
+            self.waiting, self._pid = deque(), os.getpid()
         mine = threading.Event()
-        self._waiting.append(mine)
+        self.waiting.append(mine)
         try:
             return self._lent_in_turn(pool, mine, deadline)
         finally:
-            self._waiting.remove(mine)
+            self.waiting.remove(mine)
             self.call_next()
 
     def _lent_in_turn(self, pool: Any, mine: threading.Event, deadline: float) -> Any:
         while True:
-            left, longest = deadline - monotonic(), _LONGEST_WAIT if self._waiting[0] is mine else math.inf
+            left, longest = deadline - monotonic(), _LONGEST_WAIT if self.waiting[0] is mine else math.inf
             mine.clear()
-            if self._waiting[0] is mine or left <= 0:
+            if self.waiting[0] is mine or left <= 0:
                 try:
                     return pool.get_connection()
                 except exceptions.MaxConnectionsError:
@@ -257,16 +261,18 @@ class Line:
 
     def is_waited_in(self) -> bool:
         """Tell whether somebody waits for a connection."""
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def call_next(self) -> None:
         """Tell the first caller that a connection was given back."""
         with contextlib.suppress(IndexError):
-            self._waiting[0].set()
+            self.waiting[0].set()
 
 
 def line_of(pool: Any) -> Line:
     """Find or make the line of a pool. The stores of several namespaces share a pool."""
+    if isinstance(pool, Pool):
+        return pool.line
     line: Line | None = pool.__dict__.get("_convstore_line")
     return line or pool.__dict__.setdefault("_convstore_line", Line())
 
@@ -278,43 +284,44 @@ def lent(pool: Any, deadline: float) -> Any:
         MaxConnectionsError: None was given back in time.
         ResponseError: The server refuses a new connection, and ``is_at_connecting``.
     """
-    line = pool.__dict__.get("_convstore_line")
-    is_waited_for = line is not None and line._waiting
-    connection = pool.ready() if not is_waited_for and isinstance(pool, Pool) else None
-    if connection is not None:
-        return connection
     try:
-        return _connected(pool, deadline, is_waited_for)
+        return _connected(pool, deadline)
     except exceptions.ResponseError as error:
         at_connecting(error)
         raise
 
 
-def _connected(pool: Any, deadline: float, is_waited_for: bool) -> Any:
+def _connected(pool: Any, deadline: float) -> Any:
     """Lend a connection that must be opened, looked at, or waited for."""
+    line = line_of(pool)
     with CONNECTING.of(deadline):
-        if not is_waited_for:
+        if not line.waiting:
             try:
                 return pool.get_connection()
             except exceptions.MaxConnectionsError:
                 pass
-        return line_of(pool).lent(pool, deadline)
+        return line.lent(pool, deadline)
 
 
 def give_back(pool: Any, connection: Any) -> None:
     """Give a connection back to *pool*, and tell the first caller who waits."""
     pool.release(connection)
-    line = pool.__dict__.get("_convstore_line")
-    if line is not None and line._waiting:
+    line = line_of(pool)
+    if line.waiting:
         line.call_next()
 
 
 class Pool(ConnectionPool):
-    """A pool that lends connections of ``in_time`` on a short way. Unusual cases go redis-py's way."""
+    """A pool that lends connections of ``in_time`` on a short way. Unusual cases go redis-py's way.
+
+    Attributes:
+        line: The callers that wait for a connection.
+    """
 
     def reset(self) -> None:
         # A thread of the parent may have held the lock when it forked, and would for ever.
         self._lock = threading.RLock()
+        self.line = Line()
         super().reset()
 
     def get_connection(self, *names: Any, **options: Any) -> Any:
@@ -364,11 +371,13 @@ class Pool(ConnectionPool):
     def release(self, connection: Any) -> None:
         if self.pid != os.getpid() or connection.pid != self.pid or connection.should_reconnect():
             super().release(connection)
-            return
-        with self._lock:
-            if connection in self._in_use_connections:
-                self._in_use_connections.remove(connection)
-                self._available_connections.append(connection)
+        else:
+            with self._lock:
+                if connection in self._in_use_connections:
+                    self._in_use_connections.remove(connection)
+                    self._available_connections.append(connection)
+        if self.line.waiting:
+            self.line.call_next()
 
 
 @cache

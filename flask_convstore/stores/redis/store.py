@@ -81,6 +81,7 @@ from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
 from ..store import Bell, one_by_one
 from .arguments import (
+    WRITES,
     alias_of,
     alias_text,
     as_bytes,
@@ -174,14 +175,15 @@ class RedisStore:
         self._bounds: tuple[Argument, ...] = (
             f"{limits.max_tokens}.{-(-limits.receipt_ms // 1000):06d}",
             *as_bytes(limits.max_history, int(limits.trim), limits.max_data_bytes, limits.max_session_bytes),
+            limits.history_key,
         )
 
     def apply(self, command: Command) -> Receipt:
         if isinstance(command, Harmless):
             return self._kept(command)
-        keys = self._keys(command.session_id)
-        name, arguments = writing(command)
-        call = Call(name, keys, (*self._head(command), *arguments))
+        keys = session_keys(self._prefix, command.session_id)
+        name, arguments_of = WRITES[type(command)]
+        call = Call(name, keys, (*self._head(command), *arguments_of(command)))
         if isinstance(command, Put) or (isinstance(command, Merge) and command.creates):
             reply = self._created(command, call)
         else:
@@ -240,8 +242,9 @@ class RedisStore:
             keys = self._keys(command.session_id)
             refuse(command, reply, keys)
             return first_receipt(reply, reply[2], keys[2], self._level, self._limits.ttl_ms)
-        receipt = receipt_of(reply, self._level)
-        self._tell_index(command, receipt, reply[8], spreads)
+        receipt, due = receipt_of(reply, self._level), reply[8]
+        if due or isinstance(command, Put):
+            self._tell_index(command, receipt, due, spreads)
         return receipt
 
     def _tell_index(self, command: Write, receipt: Receipt, due: Sequence[bytes], spreads: list[Spread]) -> None:
@@ -648,8 +651,11 @@ class RedisStore:
 
     def _head(self, command: Write) -> tuple[Argument, ...]:
         """Make the arguments that every write has behind the nonce."""
-        key = (isinstance(command, Merge) and command.history_key) or self._limits.history_key
-        return (owner_argument(command.owner), *self._times, command.token, command.digest, *self._bounds, key)
+        owner, bounds = command.owner, self._bounds
+        if isinstance(command, Merge) and command.history_key:
+            bounds = (*bounds[:-1], command.history_key)
+        asking = "*" if owner is ANY else "" if owner is None else f"={owner}"
+        return (asking, *self._times, command.token, command.digest, *bounds)
 
     # ---- the owner's index
 

@@ -487,7 +487,7 @@ def test_a_connection_made_in_a_hurry_has_its_whole_patience_later() -> None:
 
 
 def _waiting(pool: Any, count: int) -> bool:
-    return len(line_of(pool)._waiting) == count
+    return len(line_of(pool).waiting) == count
 
 
 def test_callers_wait_for_a_connection_first_come_first_served() -> None:
@@ -510,7 +510,7 @@ def test_callers_wait_for_a_connection_first_come_first_served() -> None:
         for thread in threads:
             thread.join()
         assert order == list(range(20))
-        assert not line_of(pool)._waiting
+        assert not line_of(pool).waiting
         store.close()
 
 
@@ -582,7 +582,7 @@ def test_a_caller_that_waited_in_vain_leaves_the_line() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_does_not_wait_behind_callers_of_its_parent() -> None:
     line = Line()
-    line._waiting.append(threading.Event())
+    line.waiting.append(threading.Event())
     line._pid = -1
     assert line.lent(SimpleNamespace(get_connection=lambda: "lent"), time.monotonic() + 1) == "lent"
 
