@@ -48,7 +48,12 @@ def encode(value: object, path: str = "", *, is_tagged: bool = False) -> bytes:
             text = orjson.dumps(value)
             return text if b"$" not in text else _escaped(text)
         except TypeError:
-            pass  # the usual way has the place
+            pass  # the other way has the place
+    return _encoded(value, path, is_tagged=is_tagged)
+
+
+def _encoded(value: object, path: str, *, is_tagged: bool) -> bytes:
+    """Encode any value."""
     if is_tagged:
         value = tagged(value, path)
     try:

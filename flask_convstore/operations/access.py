@@ -15,8 +15,8 @@ from functools import cached_property
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from ..config import Settings
-from ..domain.commands import Append, BeginTurn, Command, Target, Write
 from ..domain.clock import monotonic
+from ..domain.commands import Append, BeginTurn, Command, Target, Write
 from ..domain.deadlines import OPERATION
 from ..domain.results import Begun, Messages, Receipt, Snapshot
 from ..domain.titles import TITLED_ROLE

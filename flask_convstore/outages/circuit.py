@@ -180,20 +180,8 @@ class CircuitStore(StoreAround):
             else:
                 with OPERATION.of(latest):
                     given = method(*arguments, **options)
-        except StoreMisconfigured as error:
-            circuit.answered()
-            self._refused(kind_of(method, arguments), error)
-            raise
-        except StoreUnavailable as error:
-            self._note(error, operation_of(method, arguments))
-            if error.is_unexplained and self._is_for_callers:
-                self._explain(kind_of(method, arguments), error)
-            raise
-        except ConvstoreError:
-            circuit.answered()
-            raise
-        except BaseException:
-            circuit.gave_up()
+        except BaseException as error:
+            self._note(error, method, arguments)
             raise
         if circuit.failures:
             circuit.answered()
@@ -209,7 +197,25 @@ class CircuitStore(StoreAround):
             self._watch.failed(error, operation_of(method, arguments))
             raise
 
-    def _note(self, error: StoreUnavailable, operation: str) -> None:
+    def _note(self, error: BaseException, method: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        """Tell the circuit and the watch of a call that has raised *error*.
+
+        Raises:
+            StoreMisconfigured: Nobody knows the error, and it has come too often for an outage.
+        """
+        if isinstance(error, StoreMisconfigured):
+            self._circuit.answered()
+            self._refused(kind_of(method, arguments), error)
+        elif isinstance(error, StoreUnavailable):
+            self._note_silence(error, operation_of(method, arguments))
+            if error.is_unexplained and self._is_for_callers:
+                self._explain(kind_of(method, arguments), error)
+        elif isinstance(error, ConvstoreError):
+            self._circuit.answered()
+        else:
+            self._circuit.gave_up()
+
+    def _note_silence(self, error: StoreUnavailable, operation: str) -> None:
         """Tell the circuit and the watch of a call without an answer."""
         if error.is_down:
             self._circuit.failed()

@@ -136,14 +136,11 @@ class _Recorder:
     def pytest_sessionstart(self) -> None:
         from flask_convstore.stores.redis import scripts
 
-        original: Any = scripts.script
-
-        def script(name: str) -> Any:
+        def noted(known: scripts.Scripts, name: str) -> scripts.Script:
             self.asked.add(name)
-            return original(name)
+            return dict.__getitem__(known, name)
 
-        script.cache_clear = original.cache_clear  # type: ignore[attr-defined]
-        scripts.script = script  # type: ignore[assignment]
+        scripts.Scripts.__getitem__ = noted  # type: ignore[method-assign,assignment]
 
     def pytest_runtest_setup(self) -> None:
         self.asked.clear()
@@ -178,7 +175,7 @@ def _fate(tests: list[str], seconds: float) -> str:
         os.dup2(quiet, 2)
         from flask_convstore.stores.redis import scripts
 
-        scripts.script.cache_clear()
+        scripts.text_of.cache_clear()
         os._exit(_pytest(tests) if tests else 0)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

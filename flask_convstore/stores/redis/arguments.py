@@ -32,7 +32,7 @@ from ...domain.commands import (
     Write,
 )
 from ...domain.numbering import text_of
-from ...domain.types import ANY, Alias, Limits, Owner
+from ...domain.types import ANY, Alias, Owner
 from .calls import Argument
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~:/@+=,-]+").fullmatch
@@ -53,16 +53,6 @@ def session_keys(prefix: str, session_id: str) -> tuple[str, str, str]:
     """Make the keys of a session's hash, of its history and of its tokens."""
     key = session_key(prefix, session_id)
     return key, f"{key}:history", f"{key}:tokens"
-
-
-def as_bytes(*numbers: int) -> tuple[bytes, ...]:
-    """Pack numbers that go with every call, once."""
-    return tuple(str(number).encode() for number in numbers)
-
-
-def times_of(limits: Limits) -> tuple[bytes, ...]:
-    """Make the lifetimes that go with every call: as ``touch.lua`` has them, from ``ttl`` on."""
-    return as_bytes(limits.ttl_ms, limits.ttl_complete_ms, limits.max_age_ms, limits.tombstone_ms)
 
 
 def alias_text(alias: Alias) -> str:
@@ -181,7 +171,7 @@ def _merge(command: Merge, is_placed: bool = True) -> list[Argument]:
         bound,
     ]
     head += (_first_title(command), _usage(command), _flag(is_placed) if command.creates else "")
-    head.append(_loaded(command))
+    head += (_loaded(command), command.history_key)
     return [*head, f"{len(command.fields)}", *_triples(command.fields), *elements]
 
 

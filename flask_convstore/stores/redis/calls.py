@@ -19,11 +19,12 @@ from redis import exceptions
 from ...domain.clock import monotonic
 from ...domain.deadlines import OPERATION
 from ...domain.trips import TRIPS
+from ...domain.types import Limits
 from ...errors import ConvstoreError, StoreMisconfigured, StoreUnavailable
 from ..store import UNTOLD_PAUSE
-from . import scripts
-from .connections import Pool, give_back, lent, line_of
+from .connections import give_back, lent, line_of
 from .failures import Failure, as_ours, classify
+from .scripts import Scripts
 
 Argument = bytes | str | int
 
@@ -39,12 +40,6 @@ class Call(NamedTuple):
     keys: tuple[str, ...]
     arguments: tuple[Argument, ...]
     writes: bool = True
-
-    def by_digest(self, nonce: bytes) -> tuple[Argument, ...]:
-        return ("EVALSHA", scripts.script(self.name)[1], f"{len(self.keys)}", *self.keys, nonce, *self.arguments)
-
-    def by_text(self, nonce: bytes) -> tuple[Argument, ...]:
-        return ("EVAL", scripts.script(self.name)[0], f"{len(self.keys)}", *self.keys, nonce, *self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +105,19 @@ class Calls:
 
     redis-py's command layer is left out, since it takes as long as the server does. A call is packed, sent, read and
     repeated here, within a budget. Repeating writes is safe, because each carries a token that its script checks.
+
+    Args:
+        limits: The constants of the scripts (None: those that are called have none).
     """
 
-    def __init__(self, client: redis.Redis, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        patience: Patience = PATIENCE,
+        durability: Durability = PRIMARY,
+        limits: Limits | None = None,
+    ) -> None:
+        self._scripts = Scripts(limits)
         self._replicas = durability.replicas
         self._is_on_disk = durability.level == "fsync"
         self._is_verified = False
@@ -124,6 +129,14 @@ class Calls:
     def waits_for_replicas(self) -> bool:
         """True if a write is acknowledged when replicas have it."""
         return bool(self._replicas)
+
+    def _by_digest(self, call: Call, nonce: bytes) -> tuple[Argument, ...]:
+        digest = self._scripts[call.name].digest
+        return ("EVALSHA", digest, f"{len(call.keys)}", *call.keys, nonce, *call.arguments)
+
+    def _by_text(self, call: Call, nonce: bytes) -> tuple[Argument, ...]:
+        text = self._scripts[call.name].text
+        return ("EVAL", text, f"{len(call.keys)}", *call.keys, nonce, *call.arguments)
 
     def command(self, *command: Argument) -> Any:
         """Send one plain command. Return its reply."""
@@ -191,10 +204,10 @@ class Calls:
         nonce, deadline = os.urandom(8), self._deadline()
         if call.writes and not self._is_verified:
             self._verify(call, deadline)
-        replies = self._replies(call, call.by_digest(nonce), queries, gate, deadline)
+        replies = self._replies(call, self._by_digest(call, nonce), queries, gate, deadline)
         if not _VALUES.issuperset(map(type, replies)):
             if isinstance(replies[0], exceptions.NoScriptError):
-                replies = self._replies(call, call.by_text(nonce), queries, gate, deadline)
+                replies = self._replies(call, self._by_text(call, nonce), queries, gate, deadline)
             self._refuse_errors(call, replies)
         first = replies[0]
         if type(first) is not list or len(first) < 2 or first[1] != nonce:
@@ -234,7 +247,9 @@ class Calls:
         """
         nonces = [os.urandom(8) for _ in asked]
         groups = [
-            _behind_gate(call.by_digest(nonce), queries, gate) if gate else [call.by_digest(nonce), *queries]
+            _behind_gate(self._by_digest(call, nonce), queries, gate)
+            if gate
+            else [self._by_digest(call, nonce), *queries]
             for (call, queries, gate), nonce in zip(asked, nonces, strict=True)
         ]
         commands = [command for group in groups for command in group]
@@ -267,15 +282,15 @@ class Calls:
         Unless *is_first_known* to the server, the text of *first* is sent. An unknown script would run later than *call*.
         """
         nonce = os.urandom(8)
-        told = first.by_digest(nonce) if is_first_known else first.by_text(nonce)
+        told = self._by_digest(first, nonce) if is_first_known else self._by_text(first, nonce)
         deadline = self._deadline()
         if not self._is_verified:
             self._verify(call, deadline)
-        before, reply = self._acknowledged([told, call.by_digest(nonce)], call.keys[0], True, deadline)
+        before, reply = self._acknowledged([told, self._by_digest(call, nonce)], call.keys[0], True, deadline)
         if isinstance(before, exceptions.NoScriptError):
-            (before,) = self._retried([first.by_text(nonce)], first.keys[0], True, deadline)
+            (before,) = self._retried([self._by_text(first, nonce)], first.keys[0], True, deadline)
         if isinstance(reply, exceptions.NoScriptError):
-            (reply,) = self._acknowledged([call.by_text(nonce)], call.keys[0], True, deadline)
+            (reply,) = self._acknowledged([self._by_text(call, nonce)], call.keys[0], True, deadline)
         self._is_verified = self._is_verified and not isinstance(reply, Exception)
         _raised(reply, call.keys[0], call.writes)
         self._check_nonce(call, nonce, reply)
@@ -327,7 +342,7 @@ class Calls:
     def _known_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run those scripts that the server knows. The answer to any other is None."""
         nonces = [os.urandom(8) for _ in calls]
-        told = [call.by_digest(nonce) for call, nonce in zip(calls, nonces, strict=True)]
+        told = [self._by_digest(call, nonce) for call, nonce in zip(calls, nonces, strict=True)]
         replies = self._told_all(told, self._deadline(), writes=any(call.writes for call in calls))
         return [self._known(*one) for one in zip(calls, nonces, replies, strict=True)]
 
@@ -396,7 +411,7 @@ class Calls:
 
     def _check_rights(self, asked: Call, deadline: float) -> None:
         nonce = os.urandom(8)
-        commands = [asked.by_text(nonce), *([_NO_WAIT] if self._replicas else [])]
+        commands = [self._by_text(asked, nonce), *([_NO_WAIT] if self._replicas else [])]
         reply, *waited = self._acknowledged(commands, asked.keys[0], False, deadline)
         _raised(reply, asked.keys[0], writes=False)
         self._check_nonce(asked, nonce, reply)
@@ -557,9 +572,7 @@ class Calls:
         connection, is_read = None, False
         TRIPS.count += 1
         try:
-            if isinstance(pool, Pool) and not pool.line.waiting:
-                connection = pool.ready()
-            connection = connection or lent(pool, deadline)
+            connection = lent(pool, deadline)
             packed = _packed(commands[0]) if len(commands) == 1 else b"".join(map(_packed, commands))
             left = deadline - monotonic()
             # A connection of the app's own client has only the methods of redis-py.
@@ -577,7 +590,7 @@ class Calls:
             if connection is not None:
                 if not is_read:  # a signal may raise here too: then the connection is not given back
                     connection.disconnect()
-                pool.release(connection) if isinstance(pool, Pool) else give_back(pool, connection)
+                give_back(pool, connection)
 
 
 def _in_the_end(error: ConvstoreError, written: bool | None, *, is_down: bool) -> ConvstoreError:

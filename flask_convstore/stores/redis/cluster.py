@@ -23,10 +23,12 @@ from ...domain.clock import monotonic
 from ...domain.deadlines import CONNECTING
 from ...domain.forks import Forking, watch
 from ...domain.hold import Hold, here
+from ...domain.types import Limits
 from ...errors import ConvstoreError
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, proving, refusal_among
 from .connections import at_connecting
 from .failures import as_ours, classify
+from .scripts import Scripts
 
 _RETRIES = 1000
 """Retries end with the budget, since a fail-over takes longer than a few of them."""
@@ -124,7 +126,14 @@ _ELSEWHERE = (exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterD
 class ClusterCalls(Calls):
     """``Calls`` on a cluster."""
 
-    def __init__(self, cluster: LazyCluster, patience: Patience = PATIENCE, durability: Durability = PRIMARY) -> None:
+    def __init__(
+        self,
+        cluster: LazyCluster,
+        patience: Patience = PATIENCE,
+        durability: Durability = PRIMARY,
+        limits: Limits | None = None,
+    ) -> None:
+        self._scripts = Scripts(limits)
         self._replicas = durability.replicas
         self._is_on_disk = durability.level == "fsync"
         self._is_verified = False

@@ -284,29 +284,30 @@ def lent(pool: Any, deadline: float) -> Any:
         MaxConnectionsError: None was given back in time.
         ResponseError: The server refuses a new connection, and ``is_at_connecting``.
     """
-    try:
-        return _connected(pool, deadline)
-    except exceptions.ResponseError as error:
-        at_connecting(error)
-        raise
+    connection = pool.ready() if isinstance(pool, Pool) and not pool.line.waiting else None
+    return connection or _connected(pool, deadline)
 
 
 def _connected(pool: Any, deadline: float) -> Any:
     """Lend a connection that must be opened, looked at, or waited for."""
     line = line_of(pool)
-    with CONNECTING.of(deadline):
-        if not line.waiting:
-            try:
-                return pool.get_connection()
-            except exceptions.MaxConnectionsError:
-                pass
-        return line.lent(pool, deadline)
+    try:
+        with CONNECTING.of(deadline):
+            if not line.waiting:
+                try:
+                    return pool.get_connection()
+                except exceptions.MaxConnectionsError:
+                    pass
+            return line.lent(pool, deadline)
+    except exceptions.ResponseError as error:
+        at_connecting(error)
+        raise
 
 
 def give_back(pool: Any, connection: Any) -> None:
     """Give a connection back to *pool*, and tell the first caller who waits."""
     pool.release(connection)
-    line = line_of(pool)
+    line = pool.line if isinstance(pool, Pool) else line_of(pool)
     if line.waiting:
         line.call_next()
 
@@ -371,13 +372,11 @@ class Pool(ConnectionPool):
     def release(self, connection: Any) -> None:
         if self.pid != os.getpid() or connection.pid != self.pid or connection.should_reconnect():
             super().release(connection)
-        else:
-            with self._lock:
-                if connection in self._in_use_connections:
-                    self._in_use_connections.remove(connection)
-                    self._available_connections.append(connection)
-        if self.line.waiting:
-            self.line.call_next()
+            return
+        with self._lock:
+            if connection in self._in_use_connections:
+                self._in_use_connections.remove(connection)
+                self._available_connections.append(connection)
 
 
 @cache

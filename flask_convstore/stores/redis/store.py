@@ -84,7 +84,6 @@ from .arguments import (
     WRITES,
     alias_of,
     alias_text,
-    as_bytes,
     beginning,
     in_key,
     keeping,
@@ -94,7 +93,6 @@ from .arguments import (
     session_key,
     session_keys,
     target_argument,
-    times_of,
     writing,
 )
 from .calls import PATIENCE, PRIMARY, Argument, Call, Calls, Durability, Patience, refusal_among
@@ -158,9 +156,9 @@ class RedisStore:
         is_embedded: bool = False,
     ) -> None:
         self._calls = (
-            ClusterCalls(client, patience, durability)
+            ClusterCalls(client, patience, durability, limits)
             if isinstance(client, LazyCluster)
-            else Calls(client, patience, durability)
+            else Calls(client, patience, durability, limits)
         )
         self._level = durability.level
         self._is_embedded = is_embedded
@@ -169,14 +167,8 @@ class RedisStore:
         self._tells_policy = tells_policy
         self._limits = limits
         self._index = RedisIndex(self._calls, prefix, limits.max_age_ms)
-        self._streams = RedisStreams(self._calls, prefix, limits)
+        self._streams = RedisStreams(self._calls, prefix)
         self._longest_ms, self._tombstone_ms = max(limits.ttl_ms, limits.ttl_complete_ms), limits.tombstone_ms
-        self._times = times_of(limits)
-        self._bounds: tuple[Argument, ...] = (
-            f"{limits.max_tokens}.{-(-limits.receipt_ms // 1000):06d}",
-            *as_bytes(limits.max_history, int(limits.trim), limits.max_data_bytes, limits.max_session_bytes),
-            limits.history_key,
-        )
 
     def apply(self, command: Command) -> Receipt:
         if isinstance(command, Harmless):
@@ -285,7 +277,7 @@ class RedisStore:
     def _keeping(self, command: Harmless, keys: tuple[str, str, str]) -> Call:
         """Make the call for a command without a token."""
         name, arguments, writes = keeping(command)
-        return Call(name, keys, (owner_argument(command.owner), *self._times, *arguments), writes=writes)
+        return Call(name, keys, (owner_argument(command.owner), *arguments), writes=writes)
 
     def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
         calls = [self._keeping(command, self._keys(command.session_id)) for command in commands]
@@ -417,7 +409,7 @@ class RedisStore:
 
     def _touching(self, keys: tuple[str, str, str], gate: str | None, owner: Owner, is_interaction: bool) -> Call:
         """The call with which each read begins."""
-        arguments = (owner_argument(owner), *self._times, "", "", "0" if is_interaction else "1")
+        arguments = (owner_argument(owner), "", "", "0" if is_interaction else "1")
         return Call("touch", (*keys, gate) if gate else keys, arguments, writes=False)
 
     def _loaded(
@@ -552,7 +544,7 @@ class RedisStore:
     ) -> Messages | None:
         keys = self._keys(session_id)
         bounds = ("" if before is None else before, limit, "" if after is None else after)
-        asked = (owner_argument(owner), *self._times, *bounds)
+        asked = (owner_argument(owner), *bounds)
         reply = self._calls.call(Call("messages", keys, asked, writes=False))
         if reply[0] == b"missing":
             return None
@@ -573,7 +565,7 @@ class RedisStore:
 
     def message(self, session_id: str, owner: Owner, target: Target) -> Messages | None:
         keys = self._keys(session_id)
-        asked = (owner_argument(owner), *self._times, target_argument(target))
+        asked = (owner_argument(owner), target_argument(target))
         reply = self._calls.call(Call("message", keys, asked, writes=False))
         if reply[0] == b"missing":
             return None
@@ -651,11 +643,9 @@ class RedisStore:
 
     def _head(self, command: Write) -> tuple[Argument, ...]:
         """Make the arguments that every write has behind the nonce."""
-        owner, bounds = command.owner, self._bounds
-        if isinstance(command, Merge) and command.history_key:
-            bounds = (*bounds[:-1], command.history_key)
+        owner = command.owner
         asking = "*" if owner is ANY else "" if owner is None else f"={owner}"
-        return (asking, *self._times, command.token, command.digest, *bounds)
+        return (asking, command.token, command.digest)
 
     # ---- the owner's index
 
@@ -697,7 +687,7 @@ class RedisStore:
         return [name for name, reply in answers if isinstance(reply, list) and reply[0] == b"ok" and int(reply[2]) > 0]
 
     def _asking_for_turn(self, session_id: str, owner: Owner) -> Call:
-        asked = (owner_argument(owner), self._limits.max_age_ms)
+        asked = (owner_argument(owner),)
         return Call("turn_state", self._keys(session_id)[:1], asked, writes=False)
 
     def _deleting(self, command: Delete) -> Call:

@@ -11,10 +11,9 @@ from urllib.parse import unquote
 
 from ...domain.commands import EventPosition, FeedReply, ReplyPosition, TakeReply
 from ...domain.results import Heard, ReplyParts, SessionEvents
-from ...domain.types import Limits
 from ...errors import ConvstoreError, SessionNotFound, StoreError, StoreUnavailable
 from ..store import Bell
-from .arguments import feeding, in_key, owner_argument, session_key, session_keys, times_of
+from .arguments import feeding, in_key, owner_argument, session_key, session_keys
 from .bell import RedisBell
 from .calls import Argument, Call, Calls
 from .replies import each_of, events_in, parts_in, refuse, refuse_moved
@@ -23,11 +22,9 @@ from .replies import each_of, events_in, parts_in, refuse, refuse_moved
 class RedisStreams:
     """The part of a ``Store`` that streams and tells. See there for its methods."""
 
-    def __init__(self, calls: Calls, prefix: str, limits: Limits) -> None:
+    def __init__(self, calls: Calls, prefix: str) -> None:
         self._calls = calls
         self._prefix = prefix
-        self._times = times_of(limits)
-        self._max_age_ms = limits.max_age_ms
 
     def feed(self, commands: Sequence[FeedReply]) -> list[int | ConvstoreError]:
         return each_of(commands, self._calls.call_all([*map(self._feeding, commands)]), self._fed)
@@ -38,12 +35,12 @@ class RedisStreams:
 
     def _feeding(self, command: FeedReply) -> Call:
         keys = session_keys(self._prefix, command.session_id)
-        head: tuple[Argument, ...] = (owner_argument(command.owner), *self._times)
+        head: tuple[Argument, ...] = (owner_argument(command.owner),)
         return Call("feed_reply", keys, head + tuple(feeding(command)), writes=False)
 
     def take_reply(self, command: TakeReply) -> ReplyParts:
         keys = session_keys(self._prefix, command.session_id)
-        asked: tuple[Argument, ...] = (owner_argument(command.owner), *self._times, command.reply, command.turn)
+        asked: tuple[Argument, ...] = (owner_argument(command.owner), command.reply, command.turn)
         taking = Call("take_reply", keys, (*asked, f"{command.lease_ms}", f"{command.is_over:d}"), writes=True)
         reply = self._on_replicas(taking)
         refuse(command, reply, keys)
@@ -100,7 +97,7 @@ class RedisStreams:
 
     def _reading_on(self, position: ReplyPosition) -> Call:
         after = "-".join(map(str, position.after)) if position.after else ""
-        asked = (owner_argument(position.owner), self._max_age_ms, position.reply, after, f"{position.limit}")
+        asked = (owner_argument(position.owner), position.reply, after, f"{position.limit}")
         return Call("reply_parts", (session_key(self._prefix, position.session_id),), asked, writes=False)
 
     def bell(self) -> Bell:
@@ -123,7 +120,7 @@ class RedisStreams:
 
     def _reading_events(self, position: EventPosition) -> Call:
         created, version = position.after or ("", 0)
-        asked = (owner_argument(position.owner), self._max_age_ms, created, version, position.watched_ms)
+        asked = (owner_argument(position.owner), created, version, position.watched_ms)
         return Call("session_events", (session_key(self._prefix, position.session_id),), asked, writes=False)
 
     def watch_list(self, owner: str, session_ids: Sequence[str], watched_ms: int) -> None:

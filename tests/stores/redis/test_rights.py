@@ -34,7 +34,7 @@ from flask_convstore.domain.results import ReplyParts, Snapshot
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import ConvstoreError, SessionNotFound, StoreMisconfigured
 from flask_convstore.stores.connect import connect
-from flask_convstore.stores.redis.scripts import script
+from flask_convstore.stores.redis.scripts import text_of
 from flask_convstore.stores.redis.store import RedisStore
 
 from ...conftest import check_lifetimes
@@ -242,7 +242,7 @@ def test_the_rights_that_are_asked_for_are_those_that_sessions_need() -> None:
     }  # of other keys
     files = [path for path in folder.iterdir() if path.name.removesuffix(".lua") not in others]
     needed = {name for path in files for name in re.findall(r'redis\.p?call\("(\w+)"', path.read_text())}
-    asked = set(re.findall(r'\{"([A-Z]+)"', script("rights")[0]))
+    asked = set(re.findall(r'\{"([A-Z]+)"', text_of("rights")))
     for_a_moment = {"SET", "DEL", "LPUSH"}  # of a gate, and of what tells a turn in waiting
     of_streams = {"XADD", "XRANGE", "XREVRANGE", "PUBLISH"}  # a reply is streamed without them too, in its own process
     assert asked == needed - for_a_moment - of_streams | {"MULTI", "EXEC", "WATCH"}

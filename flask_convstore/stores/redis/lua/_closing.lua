@@ -1,6 +1,6 @@
 -- _closing: find the stream that ends with a turn, if there is one, and refuse to end one that lacks parts, or that this user
 -- may not end. Needs part_count.
-local reply, epoch, first_number = ARGV[20], ARGV[21], tonumber(ARGV[22])
+local reply, epoch, first_number = ARGV[10], ARGV[11], tonumber(ARGV[12])
 local newest_part, replaces_stream = 0, false
 if part_count > 0 then
     --#include _stream_end.lua

@@ -7,10 +7,10 @@ for at = first_element, #ARGV do
     history_after = history_after + #ARGV[at]
 end
 local count_after = count + added - drop
-if added > 0 and ARGV[11] ~= "1" and count_after + reserved > tonumber(ARGV[10]) or added > tonumber(ARGV[10]) then
-    return {"too_large", nonce, "history", tonumber(ARGV[10]), count_after + reserved}
+if added > 0 and not TRIM and count_after + reserved > MAX_HISTORY or added > MAX_HISTORY then
+    return {"too_large", nonce, "history", MAX_HISTORY, count_after + reserved}
 end
-local over, pinned = added > 0 and math.max(0, count_after - ARGV[10]) or 0, {}
+local over, pinned = added > 0 and math.max(0, count_after - MAX_HISTORY) or 0, {}
 if over > 0 then
     --#include _pinned.lua
     drop = drop + over
@@ -25,10 +25,10 @@ elseif drop > 0 then
         history_after = history_after + #element
     end
 end
-if data_after > data_bytes and data_after > tonumber(ARGV[12]) then
-    return {"too_large", nonce, "data", tonumber(ARGV[12]), data_after}
+if data_after > data_bytes and data_after > MAX_DATA_BYTES then
+    return {"too_large", nonce, "data", MAX_DATA_BYTES, data_after}
 end
 local before, after = history_bytes + data_bytes, history_after + data_after
-if after > before and after > tonumber(ARGV[13]) then
-    return {"too_large", nonce, "session", tonumber(ARGV[13]), after}
+if after > before and after > MAX_SESSION_BYTES then
+    return {"too_large", nonce, "session", MAX_SESSION_BYTES, after}
 end

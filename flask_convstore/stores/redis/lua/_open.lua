@@ -4,24 +4,14 @@
 -- KEYS[2]   history  list, oldest first
 -- KEYS[3]   tokens   hash, outlives the session: owner, ended, receipts of writes that could bring it back
 -- and       receipts hash, ends with the session: receipts of all other writes, ids of messages
--- ARGV[1]   nonce              echoed in the reply
--- ARGV[2]   owner              "*" the server asks, "" nobody asks, "=name" that owner asks
--- ARGV[3]   ttl                milliseconds a session lives from now
--- ARGV[4]   ttl_complete       the same once its field "complete" is true
--- ARGV[5]   max_age            milliseconds a session lives from its creation at most
--- ARGV[6]   tombstone          milliseconds the tokens outlive the session
--- ARGV[7]   token              makes the write repeatable, and is never empty
--- ARGV[8]   digest             of the request, or "" where the token cannot come with another request
--- ARGV[9]   max_tokens         tokens that are kept, then as a fraction of six digits the seconds for which any is kept
--- ARGV[10]  max_history        messages a session may have
--- ARGV[11]  trim               "1": over max_history the oldest go, "0": the write is refused
--- ARGV[12]  max_data_bytes     names and values of all data fields
--- ARGV[13]  max_session_bytes  data and messages
--- ARGV[14]  history_key        of a session that tells no other
--- owners_only                  true where this write is not shared with anybody, not even as a repeat
--- lasting                      true where this write may create or remove a session, so that its receipt outlives it
+-- ARGV[1]   nonce  echoed in the reply
+-- ARGV[2]   owner  "*" the server asks, "" nobody asks, "=name" that owner asks
+-- ARGV[3]   token  makes the write repeatable, and is never empty
+-- ARGV[4]   digest of the request, or "" where the token cannot come with another request
+-- owners_only true where this write is not shared with anybody, not even as a repeat
+-- lasting     true where this write may create or remove a session, so that its receipt outlives it
 local session, history, tokens, receipts = KEYS[1], KEYS[2], KEYS[3], KEYS[1] .. ":receipts"
-local nonce, owner, token = ARGV[1], ARGV[2], ARGV[7]
+local nonce, owner, token = ARGV[1], ARGV[2], ARGV[3]
 
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -37,14 +27,14 @@ local reply_in_progress, streams = meta[19], meta[20]
 local gaps, names, gone = meta[15] or "", nil, nil -- ids of messages that this write adds and takes out, see _name.lua, _gone.lua
 local left_out = 0 -- messages that are left out, see _known.lua
 -- Nobody repeats a write of before that time, but a client with a token of its own.
-local young = now - math.floor(ARGV[9] % 1 * 1000000 + 0.5) * 1000
+local young = now - RECEIPT_MS
 local receipt, kept_in = redis.call("HGET", receipts, "t:" .. token), "receipts"
-if not receipt and (lasting or ARGV[8] ~= "" or (created or now) > young) then
+if not receipt and (lasting or ARGV[4] ~= "" or (created or now) > young) then
     receipt, kept_in = redis.call("HGET", tokens, "t:" .. token), "tokens"
 end
 
 -- A session past its greatest age does not exist, also before the server has removed it.
-local outlived = exists and created and created + ARGV[5] <= now
+local outlived = exists and created and created + MAX_AGE <= now
 if outlived then
     exists = false
 end
@@ -65,7 +55,7 @@ if receipt then
     if not at then
         return {"corrupt", nonce, kept_in}
     end
-    if first_digest ~= ARGV[8] then
+    if first_digest ~= ARGV[4] then
         return {"reused", nonce}
     end
     -- The receipt of a write to a predecessor of this session, which was deleted or has expired.

@@ -5,15 +5,15 @@
 -- four that may create one, and of its end. Needs version, first_seq, created and lifetime as they are now, and
 -- history_version as it was before.
 --
--- Now and then the receipts before the last max_tokens are dropped, and the ids of messages that are gone, which costs a look
--- at all of them (2 ms for 1,000, 20 ms for 10,000). So up to a quarter of max_tokens more may be kept, and however many have
--- come within the time for which any is kept. Where these are many times max_tokens, that look is as many times more seldom.
-local at, most = math.max(now, created), tonumber(ARGV[9])
+-- Now and then the receipts before the last MAX_TOKENS are dropped, and the ids of messages that are gone, which costs a look
+-- at all of them (2 ms for 1,000, 20 ms for 10,000). So up to a quarter of MAX_TOKENS more may be kept, and however many have
+-- come within the time for which any is kept. Where these are many times MAX_TOKENS, that look is as many times more seldom.
+local at = math.max(now, created)
 local left = math.max(now + lifetime - at, 0)
 receipt = string.format("%d %d %d", version, first_seq, at)
-if version - history_version ~= 1 or left ~= tonumber(ARGV[3]) or ARGV[8] ~= "" then
+if version - history_version ~= 1 or left ~= TTL or ARGV[4] ~= "" then
     receipt = string.format("%s %s %s %s", receipt, version - history_version == 1 and "" or version - history_version,
-        left == tonumber(ARGV[3]) and "" or string.format("%d", left), ARGV[8])
+        left == TTL and "" or string.format("%d", left), ARGV[4])
 end
 local is_end = event == "delete"
 if exists and not is_end then
@@ -25,10 +25,10 @@ end
 for from = 1, names and #names or 0, 2000 do -- in parts: unpack fails at 8,000
     redis.call("HSET", receipts, unpack(names, from, math.min(from + 1999, #names)))
 end
-local step = not is_end and version > most and math.ceil(math.floor(most) / 4)
+local step = not is_end and version > MAX_TOKENS and math.ceil(MAX_TOKENS / 4)
 local is_due = step and version % step == 0
-if is_due and most % 1 > 0 then
-    is_due = version / step % math.ceil(redis.call("HLEN", receipts) / most / 2) == 0
+if is_due and RECEIPT_MS > 0 then
+    is_due = version / step % math.ceil(redis.call("HLEN", receipts) / MAX_TOKENS / 2) == 0
 end
 if is_due then
     for _, key in ipairs({receipts, tokens}) do
@@ -40,7 +40,7 @@ if is_due then
             elseif kind == "m:" then
                 named = string.match(kept[place + 1], "^%d+")
             end
-            local is_old = number and tonumber(number) <= version - math.floor(most) and tonumber(was) <= young
+            local is_old = number and tonumber(number) <= version - MAX_TOKENS and tonumber(was) <= young
             local is_gone = named and tonumber(named) < first
             for from, to in string.gmatch(named and gaps or "", "(%d+)%-(%d+)") do
                 is_gone = is_gone or tonumber(named) >= tonumber(from) and tonumber(named) <= tonumber(to)

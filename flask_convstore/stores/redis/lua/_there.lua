@@ -1,5 +1,5 @@
 -- _there: refuse where this owner sees no session, where it is past its greatest age, and where its hash is not ours.
--- Needs meta (version, owner, created, updated, then the script's own fields) and max_age (milliseconds). Gives version,
+-- Needs meta (version, owner, created, updated, then the script's own fields). Gives version,
 -- created, updated, and shared as _owner.lua does.
 local exists = meta[1] and true or redis.call("EXISTS", session) == 1
 if not exists then
@@ -10,6 +10,6 @@ local version, created, updated = tonumber(meta[1]), tonumber(meta[3]), tonumber
 if not (version and created and updated) then
     return {"corrupt", nonce, "session"}
 end
-if created + max_age <= now then
+if created + MAX_AGE <= now then
     --#include _missing.lua
 end

@@ -2,15 +2,15 @@
 append: add messages to the end of a session and set data fields, once.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..14] as in _open.lua, then
-ARGV[15]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
-ARGV[16]    expected     the version it must have, or "<created>-<version>", "" any
-ARGV[17]    loaded       the version that the writer knows, "" any. See _late.lua
-ARGV[18]    title        as _facts.lua has it
-ARGV[19]    usage        as _facts.lua has it
-ARGV[20]    replaces     the message that gives way, with all behind it: a seq, or "=<id>", "" none
-ARGV[21]    field_count  data fields that follow
-ARGV[22..]  name, value  a pair per field: its JSON text, "" removes the field
+ARGV[1..4]  as in _open.lua, then
+ARGV[5]     created      milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[6]     expected     the version it must have, or "<created>-<version>", "" any
+ARGV[7]     loaded       the version that the writer knows, "" any. See _late.lua
+ARGV[8]     title        as _facts.lua has it
+ARGV[9]     usage        as _facts.lua has it
+ARGV[10]    replaces     the message that gives way, with all behind it: a seq, or "=<id>", "" none
+ARGV[11]    field_count  data fields that follow
+ARGV[12..]  name, value  a pair per field: its JSON text, "" removes the field
 ARGV[..]    element      an opaque message each
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
@@ -34,15 +34,15 @@ local lasting = false
 --#include _open.lua
 local event = "messages"
 --#include _repeated.lua
-local expected = ARGV[16]
-if not exists or (ARGV[15] ~= "" and created ~= tonumber(ARGV[15])) then
+local expected = ARGV[6]
+if not exists or (ARGV[5] ~= "" and created ~= tonumber(ARGV[5])) then
     return {"missing", nonce}
 end
 --#include _ours.lua
-local title_given, usage_given = ARGV[18], ARGV[19]
-local first_field, last_field = 22, 21 + 2 * ARGV[21]
+local title_given, usage_given = ARGV[8], ARGV[9]
+local first_field, last_field = 12, 11 + 2 * ARGV[11]
 local first_element = last_field + 1
-local all_known, target, tail, tail_seq, had_count = false, ARGV[20], count, 0, count
+local all_known, target, tail, tail_seq, had_count = false, ARGV[10], count, 0, count
 if target ~= "" then
     --#include _target.lua
     tail, tail_seq = target_place or count, target_seq
@@ -53,7 +53,7 @@ if all_known then
     --#include _repeated.lua
 end
 local added = #ARGV - last_field
-local loaded, adds = ARGV[17], added > 0
+local loaded, adds = ARGV[7], added > 0
 --#include _late.lua
 if added > 0 then
     --#include _moved.lua

@@ -4,16 +4,16 @@ takes it anew if the first attempt died or failed and its message is still the l
 
 KEYS[1..3]  session, history, tokens
 KEYS[4]     gate       as in touch.lua, or absent
-ARGV[1..14] as in _open.lua, then
-ARGV[15]    expected   the version it must have, or "<created>-<version>", "" any
-ARGV[16]    lease      milliseconds the turn is ours without being renewed
-ARGV[17]    supersede  "1": take the turn from another attempt, "0": refuse
-ARGV[18]    attempt    the try that gets the turn. The same try repeated has it already
-ARGV[19]    title      as _facts.lua has it
-ARGV[20]    usage      as _facts.lua has it
-ARGV[21]    replaces   the message that gives way, with all behind it: a seq, or "=<id>", "" none
-ARGV[22]    wait       milliseconds for which this attempt stands in line if it cannot have the turn now, "0": it does not
-ARGV[23]    element    the message, opaque, absent where there is none
+ARGV[1..4]  as in _open.lua, then
+ARGV[5]     expected   the version it must have, or "<created>-<version>", "" any
+ARGV[6]     lease      milliseconds the turn is ours without being renewed
+ARGV[7]     supersede  "1": take the turn from another attempt, "0": refuse
+ARGV[8]     attempt    the try that gets the turn. The same try repeated has it already
+ARGV[9]     title      as _facts.lua has it
+ARGV[10]    usage      as _facts.lua has it
+ARGV[11]    replaces   the message that gives way, with all behind it: a seq, or "=<id>", "" none
+ARGV[12]    wait       milliseconds for which this attempt stands in line if it cannot have the turn now, "0": it does not
+ARGV[13]    element    the message, opaque, absent where there is none
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}
              first_seq: of the message, 0 for none. due: see _due.lua
@@ -41,16 +41,16 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(1, and messages replaced), whatever the length of the history
 ]]
-local owners_only = #ARGV < 23 -- the holder of a turn without a message moves the conversation
+local owners_only = #ARGV < 13 -- the holder of a turn without a message moves the conversation
 local lasting = false
 --#include _open.lua
 local event = "turn"
-local expected, attempt = ARGV[15], ARGV[18]
+local expected, attempt = ARGV[5], ARGV[8]
 local turn = redis.call("HMGET", session, "turn", "turn_until", "turn_seq", "waiting", "reply")
-local had_message, standing = #ARGV > 22, turn[4]
+local had_message, standing = #ARGV > 12, turn[4]
 local remaining = turn[1] and (tonumber(turn[2]) or now) - now or 0
-local title_given, usage_given = ARGV[19], ARGV[20]
-local all_known, first_element, target, tail, tail_seq, had_count = false, 23, ARGV[21], count, 0, count
+local title_given, usage_given = ARGV[9], ARGV[10]
+local all_known, first_element, target, tail, tail_seq, had_count = false, 13, ARGV[11], count, 0, count
 if exists and not receipt then
     --#include _ours.lua
     if target ~= "" then
@@ -62,7 +62,7 @@ if exists and not receipt then
 end
 
 -- Others commit what the stream of its reply holds before the turn is taken.
-if exists and turn[1] and turn[5] and turn[1] ~= attempt and (remaining <= 0 or ARGV[17] == "1" and not receipt) then
+if exists and turn[1] and turn[5] and turn[1] ~= attempt and (remaining <= 0 or ARGV[7] == "1" and not receipt) then
     return {"unended", nonce, turn[5], remaining}
 end
 --#include _line.lua
@@ -100,7 +100,7 @@ if receipt then
             redis.call("HSET", session, "gaps", gaps)
         end
     end
-    redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", message_seq)
+    redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[6], "turn_seq", message_seq)
     return {"resumed", nonce, receipt, created, now, now + lifetime, "", token}
 end
 if not exists then
@@ -108,9 +108,9 @@ if not exists then
 end
 --#include _moved.lua
 --#include _expected.lua
-if (remaining > 0 or not is_first) and ARGV[17] ~= "1" then
-    if ARGV[22] ~= "0" then
-        table.insert(line, mine or #line + 1, attempt .. " " .. now + ARGV[22])
+if (remaining > 0 or not is_first) and ARGV[7] ~= "1" then
+    if ARGV[12] ~= "0" then
+        table.insert(line, mine or #line + 1, attempt .. " " .. now + ARGV[12])
         redis.pcall("HSET", session, "waiting", table.concat(line, " "))
     end
     --#include _call_off.lua
@@ -146,7 +146,7 @@ if added > 0 then
     --#include _gap.lua
 end
 --#include _add.lua
-redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[16], "turn_seq", first_seq)
+redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[6], "turn_seq", first_seq)
 if standing and standing ~= "" then
     redis.call("HSET", session, "waiting", table.concat(line, " "))
 end

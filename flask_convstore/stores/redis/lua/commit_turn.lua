@@ -3,18 +3,18 @@ commit_turn: end a turn, once: add the reply, and messages before it, behind its
 turn back.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..14] as in _open.lua, then
-ARGV[15]    turn         the attempt that has the turn
-ARGV[16]    status       the fate of its message: "" replied, "unanswered", "failed"
-ARGV[17]    usage        as _facts.lua has it
-ARGV[18]    field_count  data fields that follow
-ARGV[19]    part_count   parts that end the reply's stream, "0": there is no stream, or it goes
+ARGV[1..4]  as in _open.lua, then
+ARGV[5]     turn         the attempt that has the turn
+ARGV[6]     status       the fate of its message: "" replied, "unanswered", "failed"
+ARGV[7]     usage        as _facts.lua has it
+ARGV[8]     field_count  data fields that follow
+ARGV[9]     part_count   parts that end the reply's stream, "0": there is no stream, or it goes
 Then, only where there are parts:
-ARGV[20]    reply        id of the reply, which names the stream
-ARGV[21]    epoch        number of the attempt, as in feed_reply.lua
-ARGV[22]    first        number of the first part given
-ARGV[23]    keep         milliseconds for which the stream is kept
-ARGV[24..]  part         an opaque part each
+ARGV[10]    reply        id of the reply, which names the stream
+ARGV[11]    epoch        number of the attempt, as in feed_reply.lua
+ARGV[12]    first        number of the first part given
+ARGV[13]    keep         milliseconds for which the stream is kept
+ARGV[14..]  part         an opaque part each
 Then, in any case:
 ARGV[..]    name, loaded, value   three per field, as merge.lua has them
 ARGV[..]    element      an opaque message each, absent where there is no reply. The last one is the reply, unless the turn is unanswered. It has the seq that
@@ -51,7 +51,7 @@ if not exists then
 end
 --#include _ours.lua
 local turn = redis.call("HMGET", session, "turn", "turn_seq", "waiting", "turn_until")
-local attempt, standing = ARGV[15], turn[3]
+local attempt, standing = ARGV[5], turn[3]
 if turn[1] ~= attempt then
     local remaining = turn[1] and (tonumber(turn[4]) or now) - now or 0
     --#include _line.lua
@@ -59,16 +59,16 @@ if turn[1] ~= attempt then
     return {"lost", nonce}
 end
 
-local title_given, usage_given = "", ARGV[17]
-local part_count = tonumber(ARGV[19])
-local first_field = part_count > 0 and 24 + part_count or 20
-local first_element = first_field + 3 * ARGV[18]
+local title_given, usage_given = "", ARGV[7]
+local part_count = tonumber(ARGV[9])
+local first_field = part_count > 0 and 14 + part_count or 10
+local first_element = first_field + 3 * ARGV[8]
 --#include _closing.lua
 local added = #ARGV - first_element + 1
 --#include _unknown.lua
 --#include _next_seq.lua
 local kept = (tonumber(turn[2]) or 0) + 1
-if kept > 1 and (added > 0 and ARGV[16] == "" or added == 0 and ARGV[16] == "unanswered") then
+if kept > 1 and (added > 0 and ARGV[6] == "" or added == 0 and ARGV[6] == "unanswered") then
     local has_id = added > 0 and string.find(ARGV[#ARGV], '^1{"at":%d+,"id":"')
     local newest, seqs, seq = string.format(" %d-%d", kept, kept), string.match(gaps, "^%d+"), kept
     if string.sub(gaps, -#newest) == newest and next_seq == kept + 1 and added <= 1 then
@@ -90,10 +90,10 @@ local removes = true
 --#include _key_is_free.lua
 local reserved = 0
 --#include _fit.lua
-local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[16]
+local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[6]
 --#include _marked.lua
 version = version + 1
-local history_changed = added > 0 or ARGV[16] ~= ""
+local history_changed = added > 0 or ARGV[6] ~= ""
 --#include _name.lua
 --#include _add.lua
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")

@@ -2,11 +2,11 @@
 delete: remove a session, once. A tombstone stays behind, with the receipts that a repeat may still ask for.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..14] as in _open.lua, then
-ARGV[15]    expected  the version it must have, or "<created>-<version>", "" any
-ARGV[16]    created   milliseconds since 1970: time of creation of the session that is meant, "" any
-ARGV[17]    loaded    the version that the writer knows, "" any. See _late.lua
-ARGV[18]    at        milliseconds since 1970: time when it was removed elsewhere, "" now
+ARGV[1..4]  as in _open.lua, then
+ARGV[5]     expected  the version it must have, or "<created>-<version>", "" any
+ARGV[6]     created   milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[7]     loaded    the version that the writer knows, "" any. See _late.lua
+ARGV[8]     at        milliseconds since 1970: time when it was removed elsewhere, "" now
 
 Returns  {"ok", nonce, version, first_seq, created, now, now, history_version, {owner}}   as put does. version: its last one.
              owner: "" nobody, or "=name", whose index has to hear of it
@@ -30,14 +30,14 @@ if receipt and string.sub(receipt, 1, 2) == "0 " then
     return {"missing", nonce} -- the first time there was none
 end
 --#include _repeated.lua
-local expected = ARGV[15]
-if not exists and ARGV[8] ~= "" then
+local expected = ARGV[5]
+if not exists and ARGV[4] ~= "" then
     --#include _absent.lua
 end
-if not exists or (ARGV[16] ~= "" and created ~= tonumber(ARGV[16])) then
+if not exists or (ARGV[6] ~= "" and created ~= tonumber(ARGV[6])) then
     return {"missing", nonce}
 end
-local loaded, adds = ARGV[17], false
+local loaded, adds = ARGV[7], false
 --#include _late.lua
 version, meta[1], meta[3] = version or 0, meta[1] or "0", meta[3] or "0"
 --#include _expected.lua
@@ -51,8 +51,8 @@ local lacks = not may("HSET", tokens, "owner", "") and "HSET" or not may("PEXPIR
 reply_in_progress = false
 --#include _forget_streams.lua
 redis.call("UNLINK", session, history, session .. ":events")
-redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[18]) or now, created), "owner", meta[2] or "")
+redis.call("HSET", tokens, "ended", math.max(tonumber(ARGV[8]) or now, created), "owner", meta[2] or "")
 --#include _remember.lua
 --#include _leave_behind.lua
-redis.call("PEXPIRE", tokens, ARGV[6])
+redis.call("PEXPIRE", tokens, TOMBSTONE)
 return {"ok", nonce, version, first_seq, created, now, now, history_version, {meta[2] or ""}}

@@ -2,10 +2,10 @@
 drop: take messages out of a session, once. The others keep their seqs and ids.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..14] as in _open.lua, then
-ARGV[15]    expected  the version it must have, or "<created>-<version>", "" any
-ARGV[16]    how       "newest": so many of the newest. "after": all behind a message. "message": that one
-ARGV[17]    target    a number of messages, or the message: a seq, or "=<id>". "after" 0: all messages
+ARGV[1..4]  as in _open.lua, then
+ARGV[5]     expected  the version it must have, or "<created>-<version>", "" any
+ARGV[6]     how       "newest": so many of the newest. "after": all behind a message. "message": that one
+ARGV[7]     target    a number of messages, or the message: a seq, or "=<id>". "after" 0: all messages
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as append does
              first_seq: of the oldest message that was taken out, 0 for none
@@ -28,7 +28,7 @@ if not exists then
     return {"missing", nonce}
 end
 --#include _intact.lua
-local expected, how, target = ARGV[15], ARGV[16], ARGV[17]
+local expected, how, target = ARGV[5], ARGV[6], ARGV[7]
 --#include _expected.lua
 local tail, tail_seq, had_count, first_seq = count, 0, count, 0
 local middle = false

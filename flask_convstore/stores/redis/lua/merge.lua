@@ -3,22 +3,23 @@ merge: write changes into a session, all or none, once, beside what others have 
 changes may make a new one.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..14] as in _open.lua, then
-ARGV[15]    created      milliseconds since 1970: time of creation of the session that is meant, "" any
-ARGV[16]    shape        as in put.lua, "" as it is
-ARGV[17]    own_ttl      milliseconds, kept with the session, "" as it is
-ARGV[18]    change       of the history: "keep", "extend" (drop the oldest messages, add some), "take" (extend, where the
+ARGV[1..4]  as in _open.lua, then
+ARGV[5]     created      milliseconds since 1970: time of creation of the session that is meant, "" any
+ARGV[6]     shape        as in put.lua, "" as it is
+ARGV[7]     own_ttl      milliseconds, kept with the session, "" as it is
+ARGV[8]     change       of the history: "keep", "extend" (drop the oldest messages, add some), "take" (extend, where the
                          oldest message is the one that the writer knows), "rewrite" (replace all), "reset" (replace all,
                          and begin anew)
-ARGV[19]    bound        extend: messages below this seq are dropped. take: the seq of the oldest message, "-", and the
+ARGV[9]     bound        extend: messages below this seq are dropped. take: the seq of the oldest message, "-", and the
                          bound of extend. rewrite, reset: the history_version that the writer knows
-ARGV[20]    title        as _facts.lua has it
-ARGV[21]    usage        as _facts.lua has it
-ARGV[22]    creates      "" creates no session. "1" creates one where there is none, and the owner has a place for it. "0"
+ARGV[10]    title        as _facts.lua has it
+ARGV[11]    usage        as _facts.lua has it
+ARGV[12]    creates      "" creates no session. "1" creates one where there is none, and the owner has a place for it. "0"
                          would create one, but there is no place. Unless "", a session that exists keeps its shape
-ARGV[23]    loaded       the version that the writer knows, "" any. See _late.lua
-ARGV[24]    field_count  data fields that follow
-ARGV[25..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none, "*" any) and the new
+ARGV[13]    loaded       the version that the writer knows, "" any. See _late.lua
+ARGV[14]    history_key  of a session that tells no other, "" that of the settings
+ARGV[15]    field_count  data fields that follow
+ARGV[16..]  name, loaded, value   three per field: the JSON text that the writer had loaded ("" none, "*" any) and the new
                          one ("" removes the field)
 ARGV[..]    element      an opaque message each, for extend and rewrite
 
@@ -37,21 +38,21 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(messages + fields given + messages dropped)
 ]]
-local owners_only = ARGV[17] ~= ""
-local lasting = ARGV[22] ~= ""
+local owners_only = ARGV[7] ~= ""
+local lasting = ARGV[12] ~= ""
 --#include _open.lua
 local event = "saved"
 --#include _repeated.lua
-local change, bound, creates = ARGV[18], tonumber(ARGV[19]), ARGV[22]
-local oldest, taken_below = string.match(ARGV[19], "^(%d+)%-(%d+)$")
-local title_given, usage_given, own_ttl_given = ARGV[20], ARGV[21], ARGV[17]
-local first_field, first_element = 25, 25 + 3 * ARGV[24]
+local change, bound, creates = ARGV[8], tonumber(ARGV[9]), ARGV[12]
+local oldest, taken_below = string.match(ARGV[9], "^(%d+)%-(%d+)$")
+local title_given, usage_given, own_ttl_given = ARGV[10], ARGV[11], ARGV[7]
+local first_field, first_element = 16, 16 + 3 * ARGV[15]
 local added = #ARGV - first_element + 1
 local heir, started, ended = "", nil, 0
 if creates ~= "" then
     changed_before = false -- its entry is told before it
 end
-if exists and ARGV[15] ~= "" and created ~= tonumber(ARGV[15]) or not exists and creates == "" then
+if exists and ARGV[5] ~= "" and created ~= tonumber(ARGV[5]) or not exists and creates == "" then
     return {"missing", nonce}
 end
 local all_known = false
@@ -66,7 +67,7 @@ if exists and creates ~= "" and change == "extend" then
 end
 if exists then
     if change ~= "reset" then
-        local loaded, adds = ARGV[23], added > 0 or change == "rewrite"
+        local loaded, adds = ARGV[13], added > 0 or change == "rewrite"
         --#include _late.lua
     end
     --#include _intact.lua
@@ -83,16 +84,17 @@ if exists then
         return {"conflict", nonce, version, "history"}
     end
     local drops = change == "take" or change == "extend" and bound > 0
-    if drops and ARGV[23] ~= "" and tonumber(ARGV[23]) < tonumber(redis.call("HGET", session, "rewritten") or 0) then
+    if drops and ARGV[13] ~= "" and tonumber(ARGV[13]) < tonumber(redis.call("HGET", session, "rewritten") or 0) then
         return {"conflict", nonce, version, "history"}
     end
 else
     --#include _new.lua
 end
-if ARGV[16] ~= "" and not (exists and creates ~= "") then
-    shape = ARGV[16]
+if ARGV[6] ~= "" and not (exists and creates ~= "") then
+    shape = ARGV[6]
 end
 local data_after, fields_set, removes, alike_collides = data_bytes, false, change == "reset", true
+local HISTORY_KEY = ARGV[14] ~= "" and ARGV[14] or HISTORY_KEY
 --#include _key.lua
 --#include _merge_fields.lua
 --#include _shape.lua

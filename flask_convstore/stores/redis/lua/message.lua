@@ -2,8 +2,8 @@
 message: read one message of a session. Moves the lifetime.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..6]  as in touch.lua
-ARGV[7]     target  a seq, or "=<id>"
+ARGV[1..2]  as in touch.lua
+ARGV[3]     target  a seq, or "=<id>"
 
 Returns  {"ok", nonce, version, seq, oldest, expires, title, elements}   the seq of the oldest there is. title: "" none.
              elements: one
@@ -15,9 +15,9 @@ Returns  {"ok", nonce, version, seq, oldest, expires, title, elements}   the seq
 Cost     O(messages behind it)
 ]]
 local session, history, tokens, receipts = KEYS[1], KEYS[2], KEYS[3], KEYS[1] .. ":receipts"
-local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
+local nonce, owner = ARGV[1], ARGV[2]
 --#include _messages.lua
-local target = ARGV[7]
+local target = ARGV[3]
 --#include _target.lua
 if not target_place then
     return {"gone", nonce}

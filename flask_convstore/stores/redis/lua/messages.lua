@@ -2,10 +2,10 @@
 messages: read some messages of a session, before or after one of them. Moves the lifetime.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..6]  as in touch.lua
-ARGV[7]     before  messages with a smaller seq than this, "" the newest
-ARGV[8]     limit   most messages, the newest of them
-ARGV[9]     after   the oldest messages with a greater seq than this instead, "" not
+ARGV[1..2]  as in touch.lua
+ARGV[3]     before  messages with a smaller seq than this, "" the newest
+ARGV[4]     limit   most messages, the newest of them
+ARGV[5]     after   the oldest messages with a greater seq than this instead, "" not
 
 Returns  {"ok", nonce, version, from, oldest, expires, title, elements, count, seqs, created}   the place of the first of
              them, 0 for the oldest there is, and the seq of that one. title: "" none. seqs: of each of them, where there are gaps
@@ -16,17 +16,17 @@ Returns  {"ok", nonce, version, from, oldest, expires, title, elements, count, s
 Cost     O(limit + messages between them and the nearer end of the history)
 ]]
 local session, history, tokens = KEYS[1], KEYS[2], KEYS[3]
-local nonce, owner, max_age = ARGV[1], ARGV[2], ARGV[5]
+local nonce, owner = ARGV[1], ARGV[2]
 --#include _messages.lua
-local behind, bound = count, ARGV[9] ~= "" and ARGV[9] + 1 or tonumber(ARGV[7])
+local behind, bound = count, ARGV[5] ~= "" and ARGV[5] + 1 or tonumber(ARGV[3])
 if bound then
     --#include _below.lua
     behind = below
 end
-local from = math.max(0, behind - ARGV[8])
-if ARGV[9] ~= "" then
+local from = math.max(0, behind - ARGV[4])
+if ARGV[5] ~= "" then
     from = behind
-    behind = math.min(count, from + ARGV[8])
+    behind = math.min(count, from + ARGV[4])
 end
 local elements = behind > from and redis.call("LRANGE", history, from, behind - 1) or {}
 local seqs, at = {}, from

@@ -3,10 +3,10 @@ move_conversation: end a turn by moving the conversation, once: it goes on in an
 messages.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..14] as in _open.lua, then
-ARGV[15]    turn      the attempt that has the turn
-ARGV[16]    moved_to  the id of the session in which the conversation goes on
-ARGV[17]    expected  the version it must have, or "<created>-<version>", "" any
+ARGV[1..4]  as in _open.lua, then
+ARGV[5]     turn      the attempt that has the turn
+ARGV[6]     moved_to  the id of the session in which the conversation goes on
+ARGV[7]     expected  the version it must have, or "<created>-<version>", "" any
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as append does, first_seq 0
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
@@ -24,13 +24,13 @@ local lasting = false
 --#include _open.lua
 local event = "moved"
 --#include _repeated.lua
-local expected = ARGV[17]
+local expected = ARGV[7]
 if not exists then
     return {"missing", nonce}
 end
 --#include _intact.lua
 local turn = redis.call("HMGET", session, "turn", "turn_seq")
-if turn[1] ~= ARGV[15] then
+if turn[1] ~= ARGV[5] then
     return {"lost", nonce}
 end
 --#include _expected.lua
@@ -44,7 +44,7 @@ local lacks = not may("HSET", session, "version", 0) and "HSET" or not may("HDEL
 --#include _rights.lua
 version = version + 1
 -- The first write is one that a full server refuses. Then nothing is written.
-redis.call("HSET", session, "version", version, "updated", updated, "moved_to", ARGV[16])
+redis.call("HSET", session, "version", version, "updated", updated, "moved_to", ARGV[6])
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
 --#include _mark.lua
 --#include _done.lua

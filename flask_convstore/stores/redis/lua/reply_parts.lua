@@ -4,10 +4,9 @@ reply_parts: read a reply's stream from a position on. That is no interaction.
 KEYS[1]  session  hash
 ARGV[1]  nonce    echoed in the reply
 ARGV[2]  owner    "*" the server asks, "" nobody asks, "=name" that owner asks
-ARGV[3]  max_age  milliseconds a session lives from its creation at most
-ARGV[4]  reply    id of the reply, "" the one of the position, or else that of the turn in progress
-ARGV[5]  after    "<number>-<epoch>": position of the newest part that is known, "" none
-ARGV[6]  limit    most parts
+ARGV[3]  reply    id of the reply, "" the one of the position, or else that of the turn in progress
+ARGV[4]  after    "<number>-<epoch>": position of the newest part that is known, "" none
+ARGV[5]  limit    most parts
 
 Returns  {"ok", nonce, reply, remaining, restarts, parts}
              remaining: milliseconds that are left of the lease of its turn, at least 0, or -1 if that is not in progress.
@@ -18,13 +17,13 @@ Returns  {"ok", nonce, reply, remaining, restarts, parts}
          {"corrupt", nonce, "session"}   the hash is not ours
 Cost     O(parts)
 ]]
-local session, nonce, owner, max_age = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local session, nonce, owner = KEYS[1], ARGV[1], ARGV[2]
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call("HMGET", session, "version", "owner", "created", "updated", "turn", "turn_until", "reply", "streams")
 --#include _there.lua
 local in_progress = meta[5] and meta[7] or ""
-local reply, after, remaining, restarts = ARGV[4], ARGV[5], -1, 0
+local reply, after, remaining, restarts = ARGV[3], ARGV[4], -1, 0
 if reply == "" and after ~= "" then
     for name in string.gmatch(meta[8] or "", "%S+") do
         if #redis.call("XRANGE", session .. ":reply:" .. name, after, after) > 0 then
@@ -52,4 +51,4 @@ if after ~= "" then
         restarts = 1
     end
 end
-return {"ok", nonce, reply, remaining, restarts, redis.call("XRANGE", stream, from, "+", "COUNT", ARGV[6])}
+return {"ok", nonce, reply, remaining, restarts, redis.call("XRANGE", stream, from, "+", "COUNT", ARGV[5])}

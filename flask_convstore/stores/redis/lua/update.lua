@@ -2,11 +2,11 @@
 update: change a session beside its messages, once: data fields, title, lifetime.
 
 KEYS[1..3]  session, history, tokens
-ARGV[1..14] as in _open.lua, then
-ARGV[15]    expected     the version it must have, or "<created>-<version>", "" any
-ARGV[16]    own_ttl      milliseconds, kept with the session, "" as it is
-ARGV[17]    title        as _facts.lua has it
-ARGV[18..]  name, value  a pair per field: its JSON text, "" removes the field
+ARGV[1..4]  as in _open.lua, then
+ARGV[5]     expected     the version it must have, or "<created>-<version>", "" any
+ARGV[6]     own_ttl      milliseconds, kept with the session, "" as it is
+ARGV[7]     title        as _facts.lua has it
+ARGV[8..]   name, value  a pair per field: its JSON text, "" removes the field
 
 Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_version, due}   as append does, first_seq 0
          {"repeated", nonce, receipt, created, now, expires}   this token is known. Only the lifetime moved
@@ -20,20 +20,20 @@ Returns  {"ok", nonce, version, first_seq, created, updated, expires, history_ve
          {"corrupt", nonce, part}                  "session", "history" or "tokens" is not whole. Nothing was written
 Cost     O(fields given)
 ]]
-local owners_only = ARGV[16] ~= ""
+local owners_only = ARGV[6] ~= ""
 local lasting = false
 --#include _open.lua
 local event = "data"
 --#include _repeated.lua
-local expected = ARGV[15]
+local expected = ARGV[5]
 if not exists then
     return {"missing", nonce}
 end
 --#include _ours.lua
 --#include _expected.lua
 
-local title_given, usage_given, own_ttl_given = ARGV[17], "", ARGV[16]
-local first_field, last_field, first_element = 18, #ARGV, #ARGV + 1
+local title_given, usage_given, own_ttl_given = ARGV[7], "", ARGV[6]
+local first_field, last_field, first_element = 8, #ARGV, #ARGV + 1
 local first_seq, added, drop, reserved = 0, 0, 0, 0
 local data_after, fields_set, history_changed = data_bytes, false, false
 local removes, marked = title_given == "-", false
