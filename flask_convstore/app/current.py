@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -14,13 +14,11 @@ from flask import Flask, copy_current_request_context, current_app, has_app_cont
 from flask.globals import app_ctx, request_ctx
 
 from .. import signals
-from ..domain.commands import Write
-from ..domain.results import Receipt, Snapshot
+from ..domain.results import Snapshot
 from ..domain.types import Owner
 from ..mapping.late_writer import LONG_SECONDS, late_writer
 from ..mapping.scope import is_scoped, leave_all, units
 from ..mapping.unit_of_work import Unit
-from ..operations.access import NOT_SEEN, State
 from ..stores.store import Store
 
 KEY = "convstore"
@@ -168,12 +166,10 @@ class _ThreadMark:
 class CurrentUnit:
     """The unit of work of the running code, as operations use it."""
 
-    def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
-        """Bring the values of mappings up to date with a write that an operation has made."""
+    def units(self) -> Sequence[Unit]:
+        """List the units of the running code, the innermost first."""
         around = known_unit()
-        if around or is_scoped():
-            for unit in units(around):
-                unit.refresh(store, command, receipt)
+        return units(around) if around or is_scoped() else ()
 
     def note_seen(self, store: Store, snapshot: Snapshot) -> None:
         """Note in the innermost unit which state of a session the app has read. Outside a request, that all was read."""
@@ -192,15 +188,6 @@ class CurrentUnit:
         """Count the messages that the app has read of a session in a unit, where that was a part of it."""
         counts = (unit.seen_in_part(store, session_id) for unit in units(known_unit()))
         return next((count for count in counts if count is not None), None)
-
-    def seen(self, store: Store, session_id: str) -> State:
-        """Find the state of a session that the app has read last in a unit, or made since."""
-        around = known_unit()
-        for unit in units(around) if around or is_scoped() else ():
-            state = unit.seen(store, session_id)
-            if state is not NOT_SEEN:
-                return state
-        return NOT_SEEN
 
     def flush(self) -> None:
         """Write the changes of the innermost unit."""

@@ -43,17 +43,6 @@ def encode(value: object, path: str = "", *, is_tagged: bool = False) -> bytes:
             object of unknown type. The error names the place, below *path*.
         TooDeep: It is nested deeper than ``MAX_DEPTH``, or contains itself.
     """
-    if type(value) is dict and _TEXTS.issuperset(map(type, value.values())):
-        try:  # the shortest way, for most messages
-            text = orjson.dumps(value)
-            return text if b"$" not in text else _escaped(text)
-        except TypeError:
-            pass  # the other way has the place
-    return _encoded(value, path, is_tagged=is_tagged)
-
-
-def _encoded(value: object, path: str, *, is_tagged: bool) -> bytes:
-    """Encode any value."""
     if is_tagged:
         value = tagged(value, path)
     try:
@@ -65,6 +54,15 @@ def _encoded(value: object, path: str, *, is_tagged: bool) -> bytes:
     if not _is_known(value) and (_may_hide_nan(value, text) or text.count(b"[") + text.count(b"{") > MAX_DEPTH):
         _look_closely(value, path)
     return text if is_tagged or b"$" not in text else _escaped(text)
+
+
+def encode_texts(value: dict[Any, str] | str) -> bytes:
+    """Encode a value that ``is_of_texts``, as ``encode`` does, tagged or not. b"" for one that JSON cannot hold."""
+    try:
+        text = orjson.dumps(value)
+    except TypeError:
+        return b""
+    return text if b"$" not in text else _escaped(text)
 
 
 def _escaped(text: bytes) -> bytes:

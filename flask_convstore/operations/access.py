@@ -56,19 +56,27 @@ InsideTurn = Callable[[str], contextlib.AbstractContextManager[object]]
 """Function from the attempt that has a turn to a block inside of the turn, such as one in which its span is current."""
 
 
-class UnitOfWork(Protocol):
-    """The part of the running unit of work that operations use."""
+class Loaded(Protocol):
+    """One unit of work, as operations use it."""
 
     def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
         """Bring loaded values up to date with a write that an operation has made."""
         ...
 
-    def note_seen(self, store: Store, snapshot: Snapshot) -> None:
-        """Note which state of a session the app has read."""
+    def seen(self, store: Store, session_id: str) -> State:
+        """Find the state of a session that the app has read last in this unit, or made since."""
         ...
 
-    def seen(self, store: Store, session_id: str) -> State:
-        """Find the state of a session that the app has read last, or made since."""
+
+class UnitOfWork(Protocol):
+    """The part of the running units of work that operations use."""
+
+    def units(self) -> Sequence[Loaded]:
+        """List the units of work that the running code is in, the innermost first."""
+        ...
+
+    def note_seen(self, store: Store, snapshot: Snapshot) -> None:
+        """Note which state of a session the app has read."""
         ...
 
     def note_seen_in_part(self, store: Store, session_id: str, messages: int) -> None:
@@ -87,15 +95,12 @@ class UnitOfWork(Protocol):
 class NothingLoaded:
     """The unit of work of an operation that runs outside of any mapping."""
 
-    def refresh(self, store: Store, command: Write, receipt: Receipt) -> None:
-        """Do nothing, since nothing is loaded."""
+    def units(self) -> Sequence[Loaded]:
+        """Know of none."""
+        return ()
 
     def note_seen(self, store: Store, snapshot: Snapshot) -> None:
         """Do nothing: whoever has no unit of work may have read it long ago."""
-
-    def seen(self, store: Store, session_id: str) -> State:
-        """Know of no state."""
-        return NOT_SEEN
 
     def note_seen_in_part(self, store: Store, session_id: str, messages: int) -> None:
         """Do nothing, as ``note_seen``."""
@@ -197,14 +202,29 @@ class Access:
         """Access to the same store for the server, with nothing loaded."""
         return Access(replace(self.backend, unit_of_work=NothingLoaded()), ANY)
 
-    def apply(self, command: Command) -> Receipt:
-        """Apply one write. Raises as ``Store.apply``."""
+    def units(self) -> Sequence[Loaded]:
+        """List the units of work that the running code is in, the innermost first."""
+        return self.backend.unit_of_work.units()
+
+    def seen(self, units: Sequence[Loaded], session_id: str) -> State:
+        """Find the state of a session that the app has read last in one of *units*, or made since."""
+        states = (unit.seen(self.store, session_id) for unit in units)
+        return next((state for state in states if state is not NOT_SEEN), NOT_SEEN)
+
+    def apply(self, command: Command, units: Sequence[Loaded] | None = None) -> Receipt:
+        """Apply one write. Raises as ``Store.apply``.
+
+        Args:
+            units: The units of work that the running code is in (None: they are looked for).
+        """
         try:
             receipt = self.store.apply(command)
         except SessionMoved as moved:
             raise self._as_told(moved) from None
-        if isinstance(command, Write):
-            self.backend.unit_of_work.refresh(self.store, command, receipt)
+        if units is None:
+            units = self.backend.unit_of_work.units()
+        if units:
+            self._refresh(units, command, receipt)
         return receipt
 
     def send(self, command: Command) -> Receipt:
@@ -226,8 +246,12 @@ class Access:
 
     def tell(self, command: Command, receipt: Receipt) -> None:
         """Bring loaded values up to date with an acknowledged write."""
+        self._refresh(self.units(), command, receipt)
+
+    def _refresh(self, units: Sequence[Loaded], command: Command | BeginTurn, receipt: Receipt) -> None:
         if isinstance(command, Write):
-            self.backend.unit_of_work.refresh(self.store, command, receipt)
+            for unit in units:
+                unit.refresh(self.store, command, receipt)
 
     def begin(self, command: BeginTurn) -> Begun:
         """Begin a turn. Raises as ``Store.begin``."""
@@ -235,7 +259,7 @@ class Access:
             begun = self.store.begin(command)
         except SessionMoved as moved:
             raise self._as_told(moved) from None
-        self.backend.unit_of_work.refresh(self.store, command, begun.receipt)
+        self._refresh(self.units(), command, begun.receipt)
         return begun
 
     def load(

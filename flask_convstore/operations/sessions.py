@@ -49,7 +49,7 @@ from ..sessions.baseline import Pending, base_created, base_merged
 from ..sessions.content import Content, ContentLimits
 from ..sessions.session import AnySession, as_session, base_of, based, loaded, on_base
 from ..stores.store import pages
-from .access import Access, in_time
+from .access import NOT_SEEN, Access, Loaded, in_time
 from .merging import NOTHING, attempts, behind_theirs, beside_theirs
 from .salvage import damage_log
 
@@ -349,22 +349,23 @@ def append(
     ttl: Lifetime | None = None,
 ) -> Receipt:
     """Add *messages* at the end and set the fields in *data*, all or nothing, in one round trip for any length."""
-    command = appending(access, session_id, messages, data=data, token=token, expected_version=expected_version)
+    units = access.units()
+    command = appending(access, units, session_id, messages, data, token, expected_version)
     if not create:
         if ttl is not None:
             raise InvalidInput("is for a session that append(create=True) makes. Nothing was written.", "ttl")
-        return access.apply(command)
+        return access.apply(command, units)
     if expected_version is not None:
         reason = "a session that may have to be created has no version yet. Nothing was written."
         raise InvalidInput(reason, "expected_version")
-    return access.apply(_creating(command, access.ttl_ms(ttl), access.limits))
+    return access.apply(_creating(command, access.ttl_ms(ttl), access.limits), units)
 
 
 def appending(
     access: Access,
+    units: Sequence[Loaded],
     session_id: str,
     messages: tuple[Any, ...],
-    *,
     data: Mapping[str, Any] | None = None,
     token: str | None = None,
     expected_version: int | None = None,
@@ -380,7 +381,7 @@ def appending(
     limits = access.limits
     elements, first_title, usage = content.added(messages, limits)
     fields = content.fields_to_set(data, limits) if data else ()
-    created_at_ms, loaded_version = access.backend.unit_of_work.seen(access.store, session_id)
+    created_at_ms, loaded_version = access.seen(units, session_id) if units else NOT_SEEN
     return Append(
         session_id=session_id,
         owner=access.owner,
@@ -420,9 +421,11 @@ def append_many(
     """Add messages to several sessions in one round trip, each all or nothing for itself."""
     if not isinstance(messages, Mapping):
         raise InvalidInput("append_many takes a dict: a list of messages for each session id. Nothing was written.")
-    known = tokens or {}
+    known, units = tokens or {}, access.units()
     commands = [
-        appending(access, session_id, (added,) if isinstance(added, str) else tuple(added), token=known.get(session_id))
+        appending(
+            access, units, session_id, (added,) if isinstance(added, str) else tuple(added), token=known.get(session_id)
+        )
         for session_id, added in messages.items()
     ]
     return dict(zip(messages, access.apply_each(commands), strict=True))

@@ -354,31 +354,36 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         NotSerializable: JSON cannot hold one. The error has its place.
         TooLarge: One is over the limit.
     """
-    now, is_tagged, elements, first_title, usage, ids = now_ms(), limits.is_tagged, [], "", None, []
+    now, largest, elements, first_title, usage, ids = now_ms(), limits.max_message_bytes, [], "", None, []
     for index, message in enumerate(messages):
-        body, facts = message, _NO_FACTS
-        if isinstance(message, Message):
-            body, facts = message.body, _facts_given(message, f"{limits.history_key}[{index}]")
-            check_facts(facts, f"{limits.history_key}[{index}]", limits)
+        body = message
+        if json_text.is_of_texts(message):
+            text = json_text.encode_texts(message) or _body_text(message, limits, index, limits.is_tagged)
+            element = join_element(now, text)
+        else:
+            body, facts, element = _added_element(message, limits, index, now)
             usage = _sum(usage, facts)
             ids.append(facts.get("id", ""))
-        element = join_element(now, _body_text(body, limits, index, is_tagged), facts, is_tagged=is_tagged)
-        if len(element) > limits.max_message_bytes:
+        if len(element) > largest:
             raise too_large(element, limits, index)
         elements.append(element)
-        if limits.changes and not json_text.is_of_texts(body):
-            _look_at_body(body, limits, index)
-        if limits.has_titles and not first_title:
+        if not first_title and limits.has_titles:
             first_title = title_of(body)
     if len(ids) > 1:
         refuse_twice(ids)
     return Added(tuple(elements), first_title, usage)
 
 
-def _look_at_body(body: Any, limits: ContentLimits, index: int) -> None:
-    """Warn of types that JSON changes in a message that is added."""
-    if limits.changes and not _knows_json(body):
+def _added_element(message: Any, limits: ContentLimits, index: int, now: int) -> tuple[Any, Mapping[str, Any], bytes]:
+    """Make the element of any message that is added, and warn of types that JSON changes in it."""
+    body, facts = message, _NO_FACTS
+    if isinstance(message, Message):
+        body, facts = message.body, _facts_given(message, f"{limits.history_key}[{index}]")
+        check_facts(facts, f"{limits.history_key}[{index}]", limits)
+    text = _body_text(body, limits, index, limits.is_tagged)
+    if limits.changes and not json_text.is_of_texts(body) and not _knows_json(body):
         limits.changes.look_at(body, limits.history_key, f"{limits.history_key}[{index}]")
+    return body, facts, join_element(now, text, facts, is_tagged=limits.is_tagged)
 
 
 def _knows_json(body: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +19,10 @@ from ..domain.commands import (
     Drop,
     Edit,
     Extend,
-    Harmless,
     Merge,
     MoveConversation,
     Put,
+    Update,
     Write,
 )
 from ..domain.operation_names import command_name
@@ -54,7 +54,8 @@ class ObservedStore(StoreAround):
         try:
             receipt = self._store.apply(command)
         except SessionNotFound:
-            self._tell_deleted(command, is_collision=True)
+            if isinstance(command, Delete) and command.loaded_version is not None:
+                self._tell_collision(command)
             raise
         return self._told(command, receipt)
 
@@ -79,50 +80,46 @@ class ObservedStore(StoreAround):
             for command, answer in zip(commands, answers, strict=True)
         ]
 
-    def _told(self, command: Command | BeginTurn, receipt: Receipt) -> Receipt:
-        if isinstance(command, Harmless):
+    def _told(self, command: Any, receipt: Receipt) -> Receipt:
+        """Tell of a write that was done. Commands without a token are not told."""
+        tell = _TELLING.get(type(command))
+        if tell is None:
             return receipt
         # A token that nobody else knows was seen before only if an answer was lost, and the write was repeated by the stores
         # below. The end of a turn belongs to its own attempt, and is told when that attempt hears of it.
-        is_ended_turn = isinstance(command, (CommitTurn, MoveConversation))
-        is_first = not receipt.repeated or not command.digest or is_ended_turn
-        if is_first:
-            started_as = receipt.session_id
-            told = replace(command, session_id=started_as) if started_as else command
-            if _log.isEnabledFor(logging.DEBUG):
-                _note(told, receipt)
-            self._signal(told, receipt)
-        return replace(receipt, repeated=False) if receipt.repeated and is_first else receipt
-
-    def _tell_deleted(self, command: Command, *, is_collision: bool) -> None:
-        """Tell that two have deleted the session that one has loaded, or that it had a change which nobody saw."""
-        if isinstance(command, Delete) and command.loaded_version is not None and is_collision:
-            self._collisions.tell(command.session_id, _WHOLE)
-            self._send(signals.changes_overwritten, session_id=command.session_id, owner=command.owner, fields=_WHOLE)
+        if receipt.repeated and command.digest and not isinstance(command, (CommitTurn, MoveConversation)):
+            return receipt
+        started_as = receipt.session_id
+        told = replace(command, session_id=started_as) if started_as else command
+        if _log.isEnabledFor(logging.DEBUG):
+            _note(told, receipt)
+        tell(self, told, receipt)
+        return replace(receipt, repeated=False) if receipt.repeated else receipt
 
     def begin(self, command: BeginTurn) -> Begun:
         begun = self._store.begin(command)
         if not begun.receipt.repeated or not command.digest:
             if _log.isEnabledFor(logging.DEBUG):
                 _note(command, begun.receipt)
-            self._signal(command, begun.receipt)
+            self._tell_added(command, begun.receipt)
         return begun
 
-    def _signal(self, command: Write, receipt: Receipt) -> None:
-        if isinstance(command, Delete):
-            self._send_if_heard(command, signals.session_deleted, receipt=receipt)
-            self._tell_deleted(command, is_collision=_had_changed(command, receipt))
-            return
-        if isinstance(command, Edit):
-            self._send_if_heard(command, signals.message_edited, receipt=receipt, seq=command.seq)
-            return
-        replaced = command.replaces if isinstance(command, (Append, BeginTurn)) else ""
-        if replaced or (isinstance(command, Drop) and receipt.first_seq):
-            self._send_if_heard(command, signals.messages_dropped, receipt=receipt, replaced=replaced or None)
-        if isinstance(command, (Put, Merge)):
-            self._tell_saved(command, receipt)
-        if signals.messages_appended.receivers:
-            self._tell_added(command, receipt)
+    def _tell_deleted(self, command: Delete, receipt: Receipt) -> None:
+        self._send_if_heard(command, signals.session_deleted, receipt=receipt)
+        if _had_changed(command, receipt):
+            self._tell_collision(command)
+
+    def _tell_collision(self, command: Delete) -> None:
+        """Tell that two have deleted the session that one has loaded, or that it had a change which nobody saw."""
+        self._collisions.tell(command.session_id, _WHOLE)
+        self._send(signals.changes_overwritten, session_id=command.session_id, owner=command.owner, fields=_WHOLE)
+
+    def _tell_edited(self, command: Edit, receipt: Receipt) -> None:
+        self._send_if_heard(command, signals.message_edited, receipt=receipt, seq=command.seq)
+
+    def _tell_dropped(self, command: Drop, receipt: Receipt) -> None:
+        if receipt.first_seq:
+            self._send_if_heard(command, signals.messages_dropped, receipt=receipt, replaced=None)
 
     def _tell_saved(self, command: Put | Merge, receipt: Receipt) -> None:
         if receipt.version == 1:
@@ -131,11 +128,15 @@ class ObservedStore(StoreAround):
         if isinstance(command, Merge) and command.overwrites:
             self._collisions.tell(command.session_id, command.overwrites)
             self._send_if_heard(command, signals.changes_overwritten, fields=command.overwrites)
+        self._tell_added(command, receipt)
 
     def _tell_added(self, command: Write, receipt: Receipt) -> None:
-        count = _messages_added(command) - receipt.left_out
-        if count:
-            self._send_if_heard(command, signals.messages_appended, receipt=receipt, count=count)
+        if isinstance(command, (Append, BeginTurn)) and command.replaces:
+            self._send_if_heard(command, signals.messages_dropped, receipt=receipt, replaced=command.replaces)
+        if signals.messages_appended.receivers:
+            count = _messages_added(command) - receipt.left_out
+            if count:
+                self._send_if_heard(command, signals.messages_appended, receipt=receipt, count=count)
 
     def _send_if_heard(self, command: Write, signal: NamedSignal, **facts: Any) -> None:
         if signal.receivers:
@@ -165,3 +166,18 @@ def _messages_added(command: Write) -> int:
         # A rewrite puts messages in the place of others.
         return len(command.history.elements) if isinstance(command.history, Extend) else 0
     return len(command.elements) if isinstance(command, (Put, Append, CommitTurn)) else 0
+
+
+_TELLING: dict[type[Any], Callable[..., None]] = {
+    Append: ObservedStore._tell_added,
+    CommitTurn: ObservedStore._tell_added,
+    BeginTurn: ObservedStore._tell_added,
+    Put: ObservedStore._tell_saved,
+    Merge: ObservedStore._tell_saved,
+    Delete: ObservedStore._tell_deleted,
+    Drop: ObservedStore._tell_dropped,
+    Edit: ObservedStore._tell_edited,
+    Update: ObservedStore._tell_added,
+    MoveConversation: ObservedStore._tell_added,
+}
+"""The function that sends the signals of a write. Commands without a token have none."""

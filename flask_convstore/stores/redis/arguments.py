@@ -177,13 +177,18 @@ def _merge(command: Merge, is_placed: bool = True) -> list[Argument]:
 
 def _append(command: Append) -> list[Argument]:
     # Most appends have nothing of all this, and each call takes its time.
-    loaded = "" if command.loaded_version is None else f"{command.loaded_version}"
-    head: list[Argument] = [f"{command.created_at_ms}" if command.created_at_ms else "", command.expected, loaded]
-    head += (f"?{command.first_title}" if command.first_title else "", _usage(command) if command.usage else "")
-    head.append(target_argument(command.replaces) if command.replaces else "")
-    if not command.fields:
-        return [*head, "0", *command.elements]
-    return [*head, f"{len(command.fields)}", *_pairs(command.fields), *command.elements]
+    created, loaded, title, fields = command.created_at_ms, command.loaded_version, command.first_title, command.fields
+    return [
+        f"{created}" if created else "",
+        command.expected,
+        "" if loaded is None else f"{loaded}",
+        f"?{title}" if title else "",
+        _usage(command) if command.usage else "",
+        target_argument(command.replaces) if command.replaces else "",
+        f"{len(fields)}",
+        *(_pairs(fields) if fields else ()),
+        *command.elements,
+    ]
 
 
 def _drop(command: Drop) -> list[Argument]:

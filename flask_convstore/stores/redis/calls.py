@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import os
 import random
 import time
@@ -204,10 +205,14 @@ class Calls:
         nonce, deadline = os.urandom(8), self._deadline()
         if call.writes and not self._is_verified:
             self._verify(call, deadline)
-        replies = self._replies(call, self._by_digest(call, nonce), queries, gate, deadline)
+        if gate:
+            replies = self._behind_gate(call, self._by_digest(call, nonce), queries, gate, deadline)
+        else:
+            asked = [self._by_digest(call, nonce), *queries]
+            replies = self._acknowledged(asked, call.keys[0], call.writes, deadline)
         if not _VALUES.issuperset(map(type, replies)):
             if isinstance(replies[0], exceptions.NoScriptError):
-                replies = self._replies(call, self._by_text(call, nonce), queries, gate, deadline)
+                replies = self._taught(call, nonce, queries, gate, deadline)
             self._refuse_errors(call, replies)
         first = replies[0]
         if type(first) is not list or len(first) < 2 or first[1] != nonce:
@@ -223,16 +228,24 @@ class Calls:
             error.written = True if call.writes and _wrote(replies) else error.written
             raise error from refusal
 
-    def _replies(
+    def _taught(
+        self, call: Call, nonce: bytes, queries: Sequence[Sequence[Argument]], gate: str | None, deadline: float
+    ) -> list[Any]:
+        """Run a script by its text, which the server does not know."""
+        command = self._by_text(call, nonce)
+        if gate:
+            return self._behind_gate(call, command, queries, gate, deadline)
+        return self._acknowledged([command, *queries], call.keys[0], call.writes, deadline)
+
+    def _behind_gate(
         self,
         call: Call,
         command: Sequence[Argument],
         queries: Sequence[Sequence[Argument]],
-        gate: str | None,
+        gate: str,
         deadline: float,
     ) -> list[Any]:
-        if not gate:
-            return self._acknowledged([command, *queries], call.keys[0], call.writes, deadline)
+        """Run a script, and *queries* behind its *gate*."""
         replies = self._acknowledged(_behind_gate(command, queries, gate), call.keys[0], call.writes, deadline)
         if refusal_among(replies):
             self._refuse_unpermitted(call, replies)
@@ -568,8 +581,7 @@ class Calls:
 
         Whatever goes wrong, a connection with unread replies is not used again.
         """
-        left = deadline - monotonic()
-        connection, is_read = None, False
+        left, connection, is_read = math.inf, None, False
         TRIPS.count += 1
         try:
             connection = lent(pool, deadline)

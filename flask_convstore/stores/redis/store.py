@@ -47,6 +47,7 @@ import redis
 
 from ...domain.clock import LATEST_MS, hear, monotonic
 from ...domain.commands import (
+    Append,
     BeginTurn,
     Command,
     Delete,
@@ -182,6 +183,8 @@ class RedisStore:
             reply = self._calls.call(call)
         if self._tells_policy:
             self._tell_policy()
+        if type(command) is Append and reply[0] == b"ok" and not reply[8]:
+            return receipt_of(reply, self._level)  # nobody else is to be told, as in most calls
         spreads: list[Spread] = []
         receipt = self._receipt(command, reply, spreads)
         if spreads:
