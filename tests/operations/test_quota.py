@@ -408,6 +408,7 @@ def test_a_quota_costs_one_more_round_trip(valkey: Server) -> None:
         client = redis.Redis.from_url(proxy.url)
         conversations = PlainConversations(RedisHarness(client, settings).store, settings)
         conversations.save_session("warm", {}, owner="alice")
+        conversations.append("warm", Message("m"), owner="alice")
         conversations.delete_session("warm", owner="alice")
         for call, trips in (
             (lambda: conversations.save_session("a", {}, owner="alice"), 2),
