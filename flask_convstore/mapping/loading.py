@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from types import CodeType
 from typing import NamedTuple
 
@@ -23,6 +24,11 @@ class CodePlace(NamedTuple):
 def loading_place() -> CodePlace:
     """Find the line of the app that is running."""
     frame = sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+    while frame.f_back and _is_between(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     return CodePlace(frame.f_code, frame.f_lineno)
+
+
+@lru_cache(maxsize=1000)
+def _is_between(module: str) -> bool:
+    return module.partition(".")[0] in _OURS

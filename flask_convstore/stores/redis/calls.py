@@ -247,7 +247,7 @@ class Calls:
     ) -> list[Any]:
         """Run a script, and *queries* behind its *gate*."""
         replies = self._acknowledged(_behind_gate(command, queries, gate), call.keys[0], call.writes, deadline)
-        if refusal_among(replies):
+        if not _VALUES.issuperset(map(type, replies)):
             self._refuse_unpermitted(call, replies)
         return _from_behind_gate(replies)
 
@@ -741,7 +741,8 @@ def _behind_gate(
 def _from_behind_gate(replies: Sequence[Any]) -> list[Any]:
     """Take the reply of the script, and those to the queries if they ran. An error stands for them if there is any."""
     watching, reply, *queued, found = replies
-    refused = refusal_among((watching, *queued, found))
+    is_fine = _VALUES.issuperset(map(type, replies))
+    refused = None if is_fine else refusal_among((watching, *queued, found))
     # A full Redis 7 refuses every command within a transaction, a full Valkey none that reads.
     if found is None or isinstance(refused, exceptions.OutOfMemoryError):
         return [reply]
