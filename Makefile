@@ -27,7 +27,8 @@ help:
 	@echo "make lint            ruff, mypy --strict, import contracts, tsc --checkJs"
 	@echo "make docs            the documentation as pages, in site/; warnings are errors"
 	@echo "make screenshots     the pictures of the chat in docs/assets, from the real page (needs Chromium)"
-	@echo "make bench           what every operation costs against what people write by hand: ARGS=--quick, REPORT=docs/performance.md"
+	@echo "make bench           what every operation costs against what people write by hand, and other packages ask: ARGS=--quick,"
+	@echo "                     REPORT=docs/performance.md"
 	@echo "make bench-streaming the way of chunks from the handler to many readers: ARGS=--quick, REPORT=docs/performance.md"
 	@echo "make bench-handover  handing over a journal of 100,000 writes, and what others wait meanwhile: ARGS='--kind turns'"
 	@echo "make frames          the Python frames and changes of room of an operation: ARGS='--list append' lists them"
@@ -109,7 +110,9 @@ $(VENV)-screenshots/ready: setup.cfg pyproject.toml tests/chat/screenshots.txt
 screenshots: $(VENV)-screenshots/ready
 	@exec $(VENV)-screenshots/bin/python -m tests.chat.screenshots
 
-bench: $(VENV)/ready
+# The state of the field comes first, but for a quick look.
+bench: $(VENV)/ready $(if $(findstring --quick,$(ARGS)),,$(VENV)-others/ready)
+	@$(if $(findstring --quick,$(ARGS)),,$(VENV)-others/bin/python -m benchmarks.others $(if $(REPORT),--report docs/comparison.md))
 	@exec $(BIN)/python -m benchmarks.bench $(ARGS) $(if $(REPORT),--report $(REPORT))
 
 bench-streaming: $(VENV)/ready
