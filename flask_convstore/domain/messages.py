@@ -216,6 +216,10 @@ def redacted(element: bytes) -> bytes:
     return with_status(join_element(message.created_at_ms, json_text.encode(emptied_message.body), facts), REDACTED)
 
 
+plain_head = re.compile(rb'1\{"at":(\d+)\}\n').match
+"""Matches the first line of a message of which nothing but the time is told. Most are like that."""
+
+
 def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
     """Get the JSON texts of the messages' bodies.
 
@@ -257,6 +261,10 @@ def stored_message(element: bytes, seq: int, key: str) -> Message:
 
 def message_of(element: bytes, seq: int) -> Message:
     """Decode the message in *element*. ValueError, TypeError or LookupError if it is none."""
+    plain = plain_head(element)
+    if plain:
+        own_id = id_of(seq) if seq else ""
+        return Message(json_text.decode(element[plain.end() :]), None, seq, int(plain[1]), id=own_id)
     head, _, body = element.partition(b"\n")
     envelope = json_text.decode(head[len(_ELEMENT_VERSION) :])
     if not isinstance(envelope, dict):

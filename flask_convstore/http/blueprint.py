@@ -20,6 +20,7 @@ from .anonymous_owner import check_secret_key
 from .cross_site import check_site
 from .door import Door
 from .problems import UNCACHED, problem
+from .response import IDENTITY
 from .routes import CONVERTERS, ROUTES, Route, is_served
 
 
@@ -51,16 +52,21 @@ def _add_version(endpoint: str, values: dict[str, Any]) -> None:
 
 def _with_manners(response: Response) -> Response:
     """Tell caches and browsers how to treat an answer. An answer that names no state of a session is not kept."""
+    headers = response.headers
+    given = {name.lower(): value for name, value in headers}
     for name, value in UNCACHED.items():
-        response.headers.setdefault(name, value)
-    if (request.endpoint or "").rpartition(".")[2] not in _FOR_SERVICE:
-        response.vary.update(_IDENTITY)
+        if name.lower() not in given:
+            headers.add(name, value)
+    vary = given.get("vary")
+    if vary != IDENTITY and (request.endpoint or "").rpartition(".")[2] not in _FOR_SERVICE:
+        if vary is None:
+            headers.add("Vary", IDENTITY)
+        else:
+            response.vary.update(IDENTITY.split(", "))
     return response
 
 
 _FOR_SERVICE = frozenset(route.endpoint for route in ROUTES if route.is_for_service)
-_IDENTITY = ("Cookie", "Authorization")
-"""Headers by which most apps know their user. What is answered to one is not for another."""
 
 
 def _add_routes(state: BlueprintSetupState, door: Door) -> None:

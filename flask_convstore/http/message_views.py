@@ -15,7 +15,7 @@ from . import schemas, sse
 from .answers import ChangedJson, DroppedJson, ExchangeJson, MessagesJson
 from .door import Door
 from .reading import body_of, expected_state, idempotency_key, is_known, query_of, target_of
-from .response import answer, etag, tagged
+from .response import answer, etag, unchanged
 from .shown import message_shown, messages_shown, roles_to_take
 
 
@@ -51,7 +51,7 @@ def list_messages(door: Door, access: Access, session_id: str) -> Response:
     query = query_of(schemas.MESSAGES_QUERY)
     page = messages.shown(access, session_id, **query)
     if is_known(etag(page)):
-        return tagged(Response(status=304), page)
+        return unchanged(page)
     shown: MessagesJson = {"messages": messages_shown(page.messages, access.settings), "next": page.next}
     return answer(shown, 200, page)
 

@@ -23,7 +23,7 @@ from .answers import CurrentJson, DeletedAllJson, SessionsJson, imported_json, s
 from .door import Door
 from .reading import body_of, is_known, query_of
 from .request import body_text, json_value, limit_body
-from .response import answer, etag, tagged
+from .response import answer, etag, unchanged
 from .routes import JSON_LINES
 from .shown import session_shown
 from .tool_parts import foreign_role
@@ -61,7 +61,7 @@ def current_session(door: Door, access: Access) -> Response:
     if session is None:
         raise SessionNotFound("current", "the owner has no current session")
     if is_known(etag(session)):
-        return tagged(Response(status=304), session)
+        return unchanged(session)
     shown, names = session_shown(session, access.settings), schemas.names_of(query["fields"])
     if names is not None:  # all are read, since the session itself tells whether it is still the current one
         shown["data"] = {name: value for name, value in shown["data"].items() if name in names}

@@ -8,7 +8,6 @@ from typing import Any
 from flask import Response
 
 from ..domain import json_text
-from ..domain.clock import as_datetime
 from ..domain.results import Receipt
 from ..operations.messages import MessagePage
 from ..sessions.session import AnySession, base_of
@@ -17,11 +16,21 @@ from .answers import timestamp
 State = AnySession | Receipt | MessagePage
 """Whatever knows a state of a session."""
 
+IDENTITY = "Cookie, Authorization"
+"""Headers by which most apps know their user. What is answered to one is not for another."""
+
+_NOT_GUESSED = "X-Content-Type-Options", "nosniff"
+
 
 def answer(value: Mapping[str, Any], status: int, state: State | None = None) -> Response:
     """Answer with *value* as JSON, and with the headers of the *state* that the value shows."""
     response = marked(value, status, state)
-    return response if state is None else tagged(response, state)
+    return response if state is None else _tagged(response, state)
+
+
+def unchanged(state: State) -> Response:
+    """Answer that the client has this *state* of the session."""
+    return _tagged(Response(status=304), state)
 
 
 def marked(value: Mapping[str, Any], status: int, state: State | None) -> Response:
@@ -39,20 +48,26 @@ def degraded(fallback: str, *, partial: bool) -> tuple[dict[str, str], dict[str,
     return {"Convstore-Degraded": fallback}, {"degraded": True}
 
 
-def tagged(response: Response, state: State) -> Response:
-    """Add the headers that name a session's state and its end."""
-    response.set_etag(etag(state))
-    response.headers["Cache-Control"] = "private, no-cache"  # one person's, and revalidated each time
-    expires_at = as_datetime(state.expires_at_ms) if isinstance(state, (Receipt, MessagePage)) else state.expires_at
-    response.headers["Convstore-Expires-At"] = timestamp(expires_at)
+def _tagged(response: Response, state: State) -> Response:
+    """Add the headers that name a session's state and its end, to a response that has none of them."""
+    record = state if isinstance(state, (Receipt, MessagePage)) else base_of(state).snapshot
+    headers = [
+        ("ETag", f'"{record.created_at_ms}-{record.version}"'),
+        ("Cache-Control", "private, no-cache"),  # one person's, and revalidated each time
+        ("Convstore-Expires-At", timestamp(record.expires_at_ms)),
+    ]
     if isinstance(state, Receipt):
-        response.headers["Convstore-Level"] = state.level
-    elif not isinstance(state, MessagePage) and state.size is not None:
-        response.headers["Convstore-Size"] = f"{state.size}"
+        headers.append(("Convstore-Level", state.level))
+    elif not isinstance(state, MessagePage):
+        size = state.size
+        if size is not None:
+            headers.append(("Convstore-Size", f"{size}"))
+    # One by one each header would be looked for, here and where the request ends.
+    response.headers[len(response.headers) :] = [*headers, _NOT_GUESSED, ("Vary", IDENTITY)]
     return response
 
 
 def etag(state: State) -> str:
     """Name one state of one session. The time of creation tells apart a session and a deleted one of the same id."""
     record = state if isinstance(state, (Receipt, MessagePage)) else base_of(state).snapshot
-    return f"{record.created_at_ms}-{state.version}"
+    return f"{record.created_at_ms}-{record.version}"

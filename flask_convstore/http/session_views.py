@@ -10,7 +10,6 @@ from typing import Any
 from flask import Response
 
 from ..domain import json_text
-from ..domain.clock import as_datetime
 from ..domain.messages import Message
 from ..domain.results import Receipt
 from ..domain.titles import title_of
@@ -18,12 +17,12 @@ from ..errors import ConflictError, OwnerRequired, SessionNotFound, behind_a_wri
 from ..operations import aliases, branching, sessions, updates
 from ..operations.access import Access
 from ..operations.replies import Replier, converse, streamed_exchange
-from ..sessions.session import AnySession, data_of
+from ..sessions.session import AnySession, base_of, data_of
 from . import schemas, sse
 from .answers import DeletedJson, SessionJson, timestamp, updated_json
 from .door import Door
 from .reading import body_of, expected_state, idempotency_key, is_known, matches, query_of
-from .response import answer, etag, marked, tagged
+from .response import answer, etag, marked, unchanged
 from .shown import created, is_apps, located, session_shown
 
 _COPYING_SECONDS = 5.0
@@ -134,8 +133,8 @@ def _as_started(shown: SessionJson, receipt: Receipt, last_seq: int) -> SessionJ
     return {
         **shown,
         "version": receipt.version,
-        "updated_at": timestamp(as_datetime(receipt.updated_at_ms)),
-        "expires_at": timestamp(as_datetime(receipt.updated_at_ms + receipt.lifetime_ms)),
+        "updated_at": timestamp(receipt.updated_at_ms),
+        "expires_at": timestamp(receipt.updated_at_ms + receipt.lifetime_ms),
         "message_count": last_seq,
         "history": [message for message in shown["history"] if message["seq"] <= last_seq],
     }
@@ -178,7 +177,7 @@ def get_session(door: Door, access: Access, session_id: str) -> Response:
     if not matches(session):
         raise ConflictError(session_id, "version", expected=None, actual=session.version)
     if is_known(etag(session)):
-        return tagged(Response(status=304), session)
+        return unchanged(session)
     return answer(session_shown(session, access.settings), 200, session)
 
 
@@ -198,7 +197,7 @@ def update_session(door: Door, access: Access, session_id: str) -> Response:
     )
     with behind_a_write():
         session = sessions.existing(access, session_id, last=0)
-    shown = updated_json(session, data_of(session, access.limits.history_key))
+    shown = updated_json(base_of(session).snapshot, data_of(session, access.limits.history_key))
     return answer({**shown, "version": max(receipt.version, session.version)}, 200, session)
 
 
