@@ -7,7 +7,7 @@ generated from it.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from ..domain.clock import as_datetime
 from ..domain.messages import Message, Usage
@@ -219,7 +219,7 @@ def updated_json(session: Snapshot, data: dict[str, Any]) -> UpdatedJson:
     if session.moved_to:
         shown["moved_to"] = session.moved_to
     shown["data"] = data
-    return cast(UpdatedJson, shown)
+    return shown  # type: ignore[return-value]
 
 
 def summary_json(summary: Summary) -> SummaryJson:
@@ -288,7 +288,7 @@ def plain_json(message_id: str, seq: int, body: Any, created_at_ms: int) -> Mess
     else:
         shown["content"] = body
     shown["created_at"] = timestamp(created_at_ms)
-    return cast(MessageJson, shown)
+    return shown  # type: ignore[return-value]
 
 
 _ENVELOPE = frozenset({"edited_at", "metadata", "status", "tokens"})

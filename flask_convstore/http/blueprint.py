@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, request
+from flask import Blueprint, Request, Response, abort, current_app, request
 from flask.blueprints import BlueprintSetupState
 
 from ..config import Settings
@@ -28,14 +28,19 @@ def make_blueprint(name: str, door: Door) -> Blueprint:
     """Make the blueprint of one store. Its views are handed *door*."""
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
     blueprint.record(lambda state: _add_routes(state, door))
-    blueprint.before_request(lambda: _check(door.settings()))
+    blueprint.before_request(lambda: _check(_request(), door.settings()))
     blueprint.after_request(_with_manners)
     blueprint.url_defaults(_add_version)
     blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
 
 
-def _check(settings: Settings) -> None:
+def _request() -> Request:
+    """Find the running request. Each look through Flask's ``request`` takes three calls."""
+    return request._get_current_object()  # type: ignore[attr-defined,no-any-return]
+
+
+def _check(request: Request, settings: Settings) -> None:
     """Refuse every request to an app that is not set up, and changes that other sites request."""
     if settings.anonymous_owner:
         check_secret_key(current_app)
@@ -92,7 +97,9 @@ def _served(route: Route, view: Callable[..., Response], door: Door) -> Callable
         access = door.access(owner)
         if not is_served(route.endpoint, access.settings):
             abort(404)
-        return view(door, access, **{name: path[name] for name in names})  # others belong to the host's prefix
+        if len(path) > len(names):  # others belong to the host's prefix
+            path = {name: path[name] for name in names}
+        return view(_request(), door, access, **path)
 
     serve.__doc__ = view.__doc__
     return serve

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Request, Response
 
 from ..operations import streamed
 from ..operations.access import Access
@@ -17,15 +17,15 @@ CURRENT = "current"
 """Name of the reply in progress, in the place of its id."""
 
 
-def follow_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
+def follow_reply(request: Request, door: Door, access: Access, session_id: str, turn: str) -> Response:
     """Replay a streamed reply, or resume it behind the last event that the client has. 204: none is in progress."""
-    reply = streamed.follow(access, session_id, _reply_of(session_id, turn), known_event())
+    reply = streamed.follow(access, session_id, _reply_of(session_id, turn), known_event(request))
     if reply is None:
         return Response(status=204)
-    return sse.reply_stream(reply, access.settings, is_short=not sse.is_possible())
+    return sse.reply_stream(reply, access.settings, is_short=not sse.is_possible(request))
 
 
-def stop_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
+def stop_reply(request: Request, door: Door, access: Access, session_id: str, turn: str) -> Response:
     """Stop a streamed reply, and store it as far as it had come."""
     ended = streamed.stop(access, session_id, _reply_of(session_id, turn))
     shown: StoppedJson = {

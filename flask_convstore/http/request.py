@@ -1,4 +1,4 @@
-"""HTTP body > JSON value, strict and bounded. Every refusal is one of our errors. webargs does the rest."""
+"""HTTP body > JSON value, strict and bounded, and value > form. Every refusal is one of our errors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import flask
-from marshmallow import Schema, ValidationError, fields, missing
+from flask import Request
+from marshmallow import Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -34,39 +34,69 @@ _PLACED = 65_536
 """Bytes of the largest body in which the place of a bad value is searched. In a larger one the decoder's words must do."""
 
 
-class RequestParser(FlaskParser):
-    """Parser of webargs that reads JSON in our way and raises our errors."""
-
-    def load_json(self, req: flask.Request, schema: Schema) -> Any:
-        """Read the body as a value that can be stored. ``missing`` without a body."""
-        text = _body(req)
-        if not text and not req.content_length:
-            return missing
-        if not req.is_json:
-            raise UnsupportedMediaType(
-                f"the body must be application/json, not {req.mimetype or 'without a type'}. Nothing was written."
-            )
-        value = json_value(_whole(req, text))
-        _refuse_unknown(value, schema, "")
-        return value
+class _QueryParser(FlaskParser):
+    """Parser of webargs that raises our errors."""
 
     def handle_error(
         self,
         error: ValidationError,
-        req: flask.Request,
+        req: Request,
         schema: Schema,
         *,
         error_status_code: int | None,
         error_headers: Mapping[str, str] | None,
     ) -> NoReturn:
-        """Raise the form's errors, by place instead of nested."""
-        errors: dict[str, list[str]] = {}
-        for found in error.messages_dict.values():  # one per location: json, query
-            _flatten(found, "", errors)
-        raise InvalidRequest(_few(errors))
+        """Raise the form's errors, without the location that webargs has put around them."""
+        raise _invalid(error.messages_dict["query"])
 
 
-parser = RequestParser()
+_query_parser = _QueryParser()
+
+
+def query_of(request: Request, form: Schema) -> dict[str, Any]:
+    """Parse the query of *request* by *form*."""
+    query: dict[str, Any] = _query_parser.parse(form, request, location="query")
+    return query
+
+
+def json_body(request: Request, most: int) -> Any:
+    """Read the body of *request*, of *most* bytes, as a value that can be stored. {} without a body.
+
+    Raises:
+        TooLarge, UnsupportedMediaType, BadJson, NotSerializable, TooDeep: There is no such value.
+    """
+    text = _body(request, most)
+    if not text and not request.content_length:
+        return {}
+    if request.environ.get("CONTENT_TYPE") != "application/json" and not request.is_json:
+        raise _no_json("application/json", request)
+    return json_value(_whole(request, text))
+
+
+def formed(value: Any, form: Schema) -> dict[str, Any]:
+    """Load a *value* of JSON by *form*.
+
+    Raises:
+        InvalidRequest: It does not have that form.
+    """
+    _refuse_unknown(value, form, "")
+    try:
+        found: dict[str, Any] = form.load(value)
+    except ValidationError as error:
+        raise _invalid(error.messages) from error
+    return found
+
+
+def _invalid(messages: Any) -> InvalidRequest:
+    """Make the error for what a form tells, by place instead of nested."""
+    errors: dict[str, list[str]] = {}
+    _flatten(messages, "", errors)
+    return InvalidRequest(_few(errors))
+
+
+def _no_json(mimetype: str, request: Request) -> UnsupportedMediaType:
+    given = request.mimetype or "without a type"
+    return UnsupportedMediaType(f"the body must be {mimetype}, not {given}. Nothing was written.")
 
 
 def json_value(text: bytes, deepest: int = json_text.MAX_DEPTH) -> Any:
@@ -78,7 +108,10 @@ def json_value(text: bytes, deepest: int = json_text.MAX_DEPTH) -> Any:
         TooDeep: The value is nested deeper than so many levels.
     """
     value, is_finite = _decoded(text)
-    encoded = json_text.encode_decoded(value, deepest, is_placed=len(text) <= _PLACED)
+    if is_finite and text.count(b"[") + text.count(b"{") <= deepest:
+        encoded = json_text.write(value)  # without a look at its depth, which takes longer than all else
+    else:
+        encoded = json_text.encode_decoded(value, deepest, is_placed=len(text) <= _PLACED)
     # Of two values of one name the first one would be lost, and with it a colon.
     if _colons(text) != encoded.count(b":"):
         raise BadJson("the body is no JSON: an object has a name twice. Nothing was written.")
@@ -125,36 +158,31 @@ def _colons(text: bytes) -> int:
     return colons
 
 
-def body_text(req: flask.Request, mimetype: str) -> bytes:
-    """Read the body of a request whose media type is *mimetype*, or JSON."""
-    if req.mimetype != mimetype and not req.is_json:
-        raise UnsupportedMediaType(
-            f"the body must be {mimetype}, not {req.mimetype or 'without a type'}. Nothing was written."
-        )
-    return _whole(req, _body(req))
+def body_text(request: Request, mimetype: str, most: int) -> bytes:
+    """Read the body of *request*, of *most* bytes, whose media type is *mimetype*, or JSON."""
+    if request.mimetype != mimetype and not request.is_json:
+        raise _no_json(mimetype, request)
+    return _whole(request, _body(request, most))
 
 
-def limit_body(request: flask.Request, limit: int) -> None:
-    """Limit the body of *request* to *limit* bytes, or to the host's own limit if that is lower."""
-    allowed = request.max_content_length
-    request.max_content_length = limit if allowed is None else min(allowed, limit)
-
-
-def _body(req: flask.Request) -> bytes:
-    """Read the whole body. A body in chunks, without a length, is read up to the limit.
+def _body(request: Request, most: int) -> bytes:
+    """Read the whole body, of *most* bytes or the host's own limit. A body without a length is read up to the limit.
 
     Raises:
+        TooLarge: It is over the limit.
         BadJson: The client has gone before the end of the body, or its chunks are none.
     """
-    limit, length = req.max_content_length or 0, req.content_length
+    allowed = request.max_content_length
+    limit = request.max_content_length = most if allowed is None else min(allowed, most)
+    length = request.content_length
     try:
-        text = req.get_data(cache=True)
+        text = request.get_data(cache=True)
     except RequestEntityTooLarge:
         text = None
     except _CUT_OFF as error:
         raise BadJson(_CUT) from error
     except Exception as error:  # of a server that we do not know, or a bug
-        _log.warning("the body for %s could not be read", req.endpoint, exc_info=True)
+        _log.warning("the body for %s could not be read", request.endpoint, exc_info=True)
         raise BadJson(_CUT) from error
     if text is None or (text and length is None and len(text) == limit):
         raise body_too_large(limit, min(length or limit + 1, MAX_SEQ))
@@ -166,13 +194,13 @@ _CUT_OFF = (OSError, EOFError, ValueError, HTTPException)
 _CUT = "the body ends before it is whole. Nothing was written."
 
 
-def _whole(req: flask.Request, text: bytes) -> bytes:
+def _whole(request: Request, text: bytes) -> bytes:
     """Return the body *text*. Some servers give what came, where the client has gone before its end.
 
     Raises:
         BadJson: The body is shorter than its headers say.
     """
-    if len(text) < (req.content_length or 0):
+    if len(text) < (request.content_length or 0):
         raise BadJson(_CUT)
     return text
 
