@@ -20,7 +20,7 @@ from .anonymous_owner import check_secret_key
 from .cross_site import check_site
 from .door import Door
 from .problems import UNCACHED, problem
-from .response import IDENTITY
+from .response import VARY
 from .routes import CONVERTERS, ROUTES, Route, is_served
 
 
@@ -57,17 +57,13 @@ def _add_version(endpoint: str, values: dict[str, Any]) -> None:
 
 def _with_manners(response: Response) -> Response:
     """Tell caches and browsers how to treat an answer. An answer that names no state of a session is not kept."""
-    headers = response.headers
-    given = {name.lower(): value for name, value in headers}
+    given = dict(iter(response.headers))
+    if given.get("Vary") == VARY and given.keys() >= UNCACHED.keys():
+        return response  # as ``answer`` makes those that name a state
     for name, value in UNCACHED.items():
-        if name.lower() not in given:
-            headers.add(name, value)
-    vary = given.get("vary")
-    if vary != IDENTITY and (request.endpoint or "").rpartition(".")[2] not in _FOR_SERVICE:
-        if vary is None:
-            headers.add("Vary", IDENTITY)
-        else:
-            response.vary.update(IDENTITY.split(", "))
+        response.headers.setdefault(name, value)
+    if (request.endpoint or "").rpartition(".")[2] not in _FOR_SERVICE:
+        response.vary.update(VARY.split(", "))
     return response
 
 

@@ -16,10 +16,8 @@ from .answers import timestamp
 State = AnySession | Receipt | MessagePage
 """Whatever knows a state of a session."""
 
-IDENTITY = "Cookie, Authorization"
+VARY = "Cookie, Authorization"
 """Headers by which most apps know their user. What is answered to one is not for another."""
-
-_NOT_GUESSED = "X-Content-Type-Options", "nosniff"
 
 
 def answer(value: Mapping[str, Any], status: int, state: State | None = None) -> Response:
@@ -62,8 +60,9 @@ def _tagged(response: Response, state: State) -> Response:
         size = state.size
         if size is not None:
             headers.append(("Convstore-Size", f"{size}"))
-    # One by one each header would be looked for, here and where the request ends.
-    response.headers[len(response.headers) :] = [*headers, _NOT_GUESSED, ("Vary", IDENTITY)]
+    # Together, since each that is set alone is looked for before. The last two are those of every answer.
+    headers += [("X-Content-Type-Options", "nosniff"), ("Vary", VARY)]
+    response.headers[len(response.headers) :] = headers
     return response
 
 

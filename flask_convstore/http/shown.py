@@ -19,19 +19,16 @@ from .response import answer
 
 def message_shown(message: Message | None, settings: Settings) -> MessageJson | None:
     """Show a message. None if there is none, or if clients may not see its role."""
-    return message_json(message) if message and _is_visible(message.body, settings.visible_roles) else None
+    if message is None:
+        return None
+    role = message.get("role")
+    return message_json(message) if role is None or role in settings.visible_roles else None
 
 
 def messages_shown(messages: Iterable[Message], settings: Settings) -> list[MessageJson]:
     """Show the messages that clients may see."""
-    roles = settings.visible_roles
-    return [message_json(message) for message in messages if _is_visible(message.body, roles)]
-
-
-def _is_visible(body: object, roles: tuple[str, ...]) -> bool:
-    """Tell whether clients see a message. A message without a role is always seen."""
-    role = body.get("role") if isinstance(body, dict) else None
-    return role is None or role in roles
+    roles = (None, *settings.visible_roles)  # one without a role is always seen
+    return [message_json(message) for message in messages if message.get("role") in roles]
 
 
 def session_shown(session: AnySession, settings: Settings) -> SessionJson:
