@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from flask import Blueprint, Request, Response, abort, current_app, request
+from flask import Blueprint, Response, abort, current_app, request
 from flask.blueprints import BlueprintSetupState
 
-from ..config import Settings
 from ..domain.types import ANY, CALLER
 from ..errors import ConvstoreError
 from .anonymous_owner import check_secret_key
-from .cross_site import check_site
+from .cross_site import check_site, may_come_from_page
 from .door import Door
 from .problems import UNCACHED, problem
 from .response import VARY
@@ -28,23 +28,18 @@ def make_blueprint(name: str, door: Door) -> Blueprint:
     """Make the blueprint of one store. Its views are handed *door*."""
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
     blueprint.record(lambda state: _add_routes(state, door))
-    blueprint.before_request(lambda: _check(_request(), door.settings()))
+    blueprint.before_request(partial(_check, door))
     blueprint.after_request(_with_manners)
     blueprint.url_defaults(_add_version)
     blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
 
 
-def _request() -> Request:
-    """Find the running request. Each look through Flask's ``request`` takes three calls."""
-    return request._get_current_object()  # type: ignore[attr-defined,no-any-return]
-
-
-def _check(request: Request, settings: Settings) -> None:
-    """Refuse every request to an app that is not set up, and changes that other sites request."""
-    if settings.anonymous_owner:
-        check_secret_key(current_app)
-    check_site(request, settings.trusted_origins)
+def _check(door: Door) -> None:
+    """Refuse changes that pages of other sites request."""
+    running = request._get_current_object()  # type: ignore[attr-defined]
+    if may_come_from_page(running):
+        check_site(running, door.settings().trusted_origins)
 
 
 def _add_version(endpoint: str, values: dict[str, Any]) -> None:
@@ -91,11 +86,14 @@ def _served(route: Route, view: Callable[..., Response], door: Door) -> Callable
 
     def serve(**path: Any) -> Response:
         access = door.access(owner)
+        if access.settings.anonymous_owner:
+            check_secret_key(current_app)
         if not is_served(route.endpoint, access.settings):
             abort(404)
         if len(path) > len(names):  # others belong to the host's prefix
             path = {name: path[name] for name in names}
-        return view(_request(), door, access, **path)
+        # Each look through Flask's own ``request`` takes three calls.
+        return view(request._get_current_object(), door, access, **path)  # type: ignore[attr-defined]
 
     serve.__doc__ = view.__doc__
     return serve

@@ -24,14 +24,10 @@ from .response import etag
 from .routes import LAST_EVENT_ID
 from .schemas import FOLLOW_QUERY, continue_body, message_in, plain_message
 
-_BODY_SLACK = 65_536
-_ESCAPED = 3
-"""Most bytes of escaped JSON for one byte of UTF-8. An emoji of 4 bytes takes 12."""
-
 
 def body_of(request: Request, settings: Settings, form: Callable[[Settings], Schema] | Schema) -> dict[str, Any]:
     """Parse the body of *request* by *form*."""
-    value = _json_of(request, settings)
+    value = json_body(request, settings)
     return formed(value, form if isinstance(form, Schema) else form(settings))
 
 
@@ -40,18 +36,12 @@ def message_of(request: Request, settings: Settings) -> tuple[Any, Target | None
 
     The usual body is a text alone, which is a message as it is. Any other one takes the whole form.
     """
-    value = _json_of(request, settings)
+    value = json_body(request, settings)
     message = plain_message(value, settings)
     if message is not None:
         return message, None
     body = formed(value, continue_body(settings))
     return message_in(body), body["replaces"]
-
-
-def _json_of(request: Request, settings: Settings) -> Any:
-    """Read the body of *request*, which is bounded before."""
-    largest = settings.max_message_bytes + settings.max_data_bytes
-    return json_body(request, _ESCAPED * largest + _BODY_SLACK)
 
 
 def idempotency_key(request: Request, access: Access, route: str) -> str | None:

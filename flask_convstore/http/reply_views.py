@@ -10,7 +10,7 @@ from . import sse
 from .answers import StoppedJson
 from .door import Door
 from .reading import id_of, known_event
-from .response import marked
+from .response import answer
 from .shown import message_shown
 
 CURRENT = "current"
@@ -34,7 +34,7 @@ def stop_reply(request: Request, door: Door, access: Access, session_id: str, tu
         "status": ended.fate,
         "reply": message_shown(ended.message, access.settings),
     }
-    return marked(shown, 200, None)
+    return answer(shown, 200)
 
 
 def _reply_of(session_id: str, turn: str) -> str:

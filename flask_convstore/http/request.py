@@ -12,6 +12,7 @@ from marshmallow import Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from ..config import Settings
 from ..domain import json_text
 from ..domain.json_search import shortened
 from ..domain.validation import MAX_SEQ
@@ -26,6 +27,10 @@ _LONGEST_INTEGER = 20
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG, _HUGE = b"0" * 19, b"0" * 4300
 """Digits of an integer that may have more than 64 bits, and of one that takes long to convert."""
+
+_BODY_SLACK = 65_536
+_ESCAPED = 3
+"""Most bytes of escaped JSON for one byte of UTF-8. An emoji of 4 bytes takes 12."""
 
 MOST_TOLD = 20
 """Most errors that an answer lists."""
@@ -59,18 +64,21 @@ def query_of(request: Request, form: Schema) -> dict[str, Any]:
     return query
 
 
-def json_body(request: Request, most: int) -> Any:
-    """Read the body of *request*, of *most* bytes, as a value that can be stored. {} without a body.
+def json_body(request: Request, settings: Settings) -> Any:
+    """Read the body of *request* as a value that can be stored. {} without a body. The body is bounded before it is read.
 
     Raises:
         TooLarge, UnsupportedMediaType, BadJson, NotSerializable, TooDeep: There is no such value.
     """
-    text = _body(request, most)
-    if not text and not request.content_length:
+    text = _body(request, _ESCAPED * (settings.max_message_bytes + settings.max_data_bytes) + _BODY_SLACK)
+    length = request.content_length or 0
+    if not text and not length:
         return {}
     if request.environ.get("CONTENT_TYPE") != "application/json" and not request.is_json:
         raise _no_json("application/json", request)
-    return json_value(_whole(request, text))
+    if len(text) < length:
+        raise BadJson(_CUT)
+    return json_value(text)
 
 
 def formed(value: Any, form: Schema) -> dict[str, Any]:
@@ -162,7 +170,10 @@ def body_text(request: Request, mimetype: str, most: int) -> bytes:
     """Read the body of *request*, of *most* bytes, whose media type is *mimetype*, or JSON."""
     if request.mimetype != mimetype and not request.is_json:
         raise _no_json(mimetype, request)
-    return _whole(request, _body(request, most))
+    text = _body(request, most)
+    if len(text) < (request.content_length or 0):
+        raise BadJson(_CUT)
+    return text
 
 
 def _body(request: Request, most: int) -> bytes:
@@ -192,17 +203,7 @@ def _body(request: Request, most: int) -> bytes:
 _CUT_OFF = (OSError, EOFError, ValueError, HTTPException)
 """Kinds of the errors that known servers raise for a client that has gone, and for chunks that are none."""
 _CUT = "the body ends before it is whole. Nothing was written."
-
-
-def _whole(request: Request, text: bytes) -> bytes:
-    """Return the body *text*. Some servers give what came, where the client has gone before its end.
-
-    Raises:
-        BadJson: The body is shorter than its headers say.
-    """
-    if len(text) < (request.content_length or 0):
-        raise BadJson(_CUT)
-    return text
+"""Refusal of a body that is shorter than its headers say. Some servers give what came before the client has gone."""
 
 
 def _integer(text: str) -> int:

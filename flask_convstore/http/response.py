@@ -22,8 +22,9 @@ VARY = "Cookie, Authorization"
 
 def answer(value: Mapping[str, Any], status: int, state: State | None = None) -> Response:
     """Answer with *value* as JSON, and with the headers of the *state* that the value shows."""
-    response = marked(value, status, state)
-    return response if state is None else _tagged(response, state)
+    if state is not None:
+        return _tagged(marked(value, status, state), state)
+    return Response(json_text.dump(value), status, content_type="application/json")
 
 
 def unchanged(state: State) -> Response:
@@ -31,9 +32,9 @@ def unchanged(state: State) -> Response:
     return _tagged(Response(status=304), state)
 
 
-def marked(value: Mapping[str, Any], status: int, state: State | None) -> Response:
+def marked(value: Mapping[str, Any], status: int, state: State) -> Response:
     """Answer with *value* as JSON, marked if its *state* comes from the fallback, and if that does not know all of it."""
-    if state is None or not state.fallback:
+    if not state.fallback:
         return Response(json_text.dump(value), status, content_type="application/json")
     headers, marks = degraded(state.fallback, partial=state.partial)
     return Response(json_text.dump({**value, **marks}), status, headers, content_type="application/json")

@@ -11,6 +11,7 @@ from flask.globals import request_ctx
 from ..config import Settings
 from ..domain import json_text
 from ..domain.messages import Message, plain_head, stored_message
+from ..domain.numbering import id_of
 from ..sessions.baseline import Baseline
 from ..sessions.session import AnySession, base_of, data_of
 from .answers import MessageJson, SessionJson, message_json, plain_json, session_json
@@ -21,7 +22,7 @@ def message_shown(message: Message | None, settings: Settings) -> MessageJson | 
     """Show a message. None if there is none, or if clients may not see its role."""
     if message is None:
         return None
-    role = message.get("role")
+    role = message.body.get("role") if isinstance(message.body, dict) else None
     return message_json(message) if role is None or role in settings.visible_roles else None
 
 
@@ -50,7 +51,7 @@ def _history_shown(base: Baseline, roles: tuple[str, ...]) -> list[MessageJson]:
             message = stored_message(element, seq, snapshot.history_key)
         role = body.get("role") if isinstance(body, dict) else None
         if role is None or role in roles:
-            shown = plain_json(f"msg-{seq}", seq, body, int(plain[1])) if plain else message_json(message)
+            shown = plain_json(id_of(seq), seq, body, int(plain[1])) if plain else message_json(message)
             history.append(shown)
     return history
 

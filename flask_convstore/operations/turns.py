@@ -541,7 +541,7 @@ def begin(
         element=element,
         lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
-        last=_messages_to_read(last),
+        last=None if last is None else _messages_to_read(last),
         expected=expected,
         replaces=replaces or "",
         first_title=first_title,
@@ -667,10 +667,8 @@ def _wait(access: Access, command: BeginTurn, busy: TurnInProgress, left: float)
     access.store.wait_for_turn(command.session_id, command.attempt, seconds)
 
 
-def _messages_to_read(last: int | None) -> int | None:
+def _messages_to_read(last: int) -> int:
     """Count the messages to read: the *last* ones, and the one before, whose status tells how its turn ended."""
-    if last is None:
-        return None
     check_whole(last, "last", 1)
     return min(max(last, 2), MAX_LOADED)
 
