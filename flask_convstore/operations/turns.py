@@ -440,9 +440,8 @@ class Turn:
 
     def _renew_from_now(self) -> None:
         store = self._access.store
-        self._renewer = renewer(store, self.session_id)
-        longest = self._access.settings.turn_max
-        self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000, longest)
+        self._renewer = renewer(store)
+        self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000, self._access.settings.turn_max)
 
     def __enter__(self) -> Turn:
         try:
