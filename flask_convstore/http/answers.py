@@ -281,24 +281,19 @@ def message_json(message: Message) -> MessageJson:
 
 def plain_json(message_id: str, seq: int, body: Any, created_at_ms: int) -> MessageJson:
     """Show a message as ``message_json`` does, that has nothing else in its envelope."""
-    shown: dict[str, Any] = {"id": message_id, "seq": seq}  # these stand first
-    if isinstance(body, dict):
-        shown.update(body if _ENVELOPE.isdisjoint(body) else _without_envelope(body))
-        shown["id"], shown["seq"] = message_id, seq
-    else:
-        shown["content"] = body
-    shown["created_at"] = timestamp(created_at_ms)
-    return shown  # type: ignore[return-value]
+    if not isinstance(body, dict):
+        body = {"content": body}
+    elif not _ENVELOPE.isdisjoint(body):
+        body = _without_envelope(body)
+    return {"id": message_id, "seq": seq, **body, "created_at": timestamp(created_at_ms)}  # type: ignore[typeddict-item]
 
 
-_ENVELOPE = frozenset({"edited_at", "metadata", "status", "tokens"})
-"""Names of the envelope that may be missing there. A body's value under such a name would look like the envelope's."""
+_ENVELOPE = frozenset({"id", "seq", "edited_at", "metadata", "status", "tokens"})
+"""Names of the envelope that a body's value could take the place of, or that may be missing in the envelope."""
 
 
 def _without_envelope(body: dict[str, Any]) -> dict[str, Any]:
     """Leave out of a body what would look like a part of the envelope. Metadata may stand in either."""
-    if _ENVELOPE.isdisjoint(body):
-        return body
     return {
         name: value
         for name, value in body.items()
