@@ -68,7 +68,7 @@ _FOR_SERVICE = frozenset(route.endpoint for route in ROUTES if route.is_for_serv
 def _add_routes(state: BlueprintSetupState, door: Door) -> None:
     """Add the routes to an app that registers the blueprint.
 
-    The views are imported here, since they bring marshmallow and webargs. No request waits for them.
+    The views are imported here, since they bring marshmallow. No request waits for them.
     """
     from . import event_views, message_views, owner_views, reply_views, service_views, session_views
 

@@ -1,15 +1,13 @@
-"""HTTP body > JSON value, strict and bounded, and value > form. Every refusal is one of our errors."""
+"""HTTP body > JSON value, strict and bounded. Body and query > form. Every refusal is one of our errors."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from flask import Request
 from marshmallow import Schema, ValidationError, fields
-from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ..config import Settings
@@ -39,29 +37,9 @@ _PLACED = 65_536
 """Bytes of the largest body in which the place of a bad value is searched. In a larger one the decoder's words must do."""
 
 
-class _QueryParser(FlaskParser):
-    """Parser of webargs that raises our errors."""
-
-    def handle_error(
-        self,
-        error: ValidationError,
-        req: Request,
-        schema: Schema,
-        *,
-        error_status_code: int | None,
-        error_headers: Mapping[str, str] | None,
-    ) -> NoReturn:
-        """Raise the form's errors, without the location that webargs has put around them."""
-        raise _invalid(error.messages_dict["query"])
-
-
-_query_parser = _QueryParser()
-
-
 def query_of(request: Request, form: Schema) -> dict[str, Any]:
-    """Parse the query of *request* by *form*."""
-    query: dict[str, Any] = _query_parser.parse(form, request, location="query")
-    return query
+    """Load the query of *request* by *form*. Of several values of a name the first counts. Unknown names are left out."""
+    return _loaded(form, request.args.to_dict(), "exclude")
 
 
 def json_body(request: Request, settings: Settings) -> Any:
@@ -88,18 +66,18 @@ def formed(value: Any, form: Schema) -> dict[str, Any]:
         InvalidRequest: It does not have that form.
     """
     _refuse_unknown(value, form, "")
+    return _loaded(form, value, "raise")
+
+
+def _loaded(form: Schema, value: Any, unknown: Literal["exclude", "raise"]) -> dict[str, Any]:
+    """Load *value* by *form*, and raise the form's errors by place instead of nested."""
     try:
-        found: dict[str, Any] = form.load(value)
+        found: dict[str, Any] = form.load(value, unknown=unknown)
     except ValidationError as error:
-        raise _invalid(error.messages) from error
+        errors: dict[str, list[str]] = {}
+        _flatten(error.messages, "", errors)
+        raise InvalidRequest(_few(errors)) from error
     return found
-
-
-def _invalid(messages: Any) -> InvalidRequest:
-    """Make the error for what a form tells, by place instead of nested."""
-    errors: dict[str, list[str]] = {}
-    _flatten(messages, "", errors)
-    return InvalidRequest(_few(errors))
 
 
 def _no_json(mimetype: str, request: Request) -> UnsupportedMediaType:
