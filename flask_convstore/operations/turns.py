@@ -37,7 +37,7 @@ from ..domain.commands import (
 from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of, stored_message, with_id, with_status
 from ..domain.numbering import id_away, id_of
-from ..domain.pairs import is_item, is_prompt, whole
+from ..domain.pairs import are_plain, is_item, is_prompt, whole
 from ..domain.parts import Fate, Head, as_models_take, epoch_of
 from ..domain.results import Begun, Lease, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
@@ -58,7 +58,7 @@ from ..sessions.session import AnySession, data_of, history_of, loaded
 from ..stores.store import UNTOLD_PAUSE
 from . import abandoned
 from .access import Access
-from .context_window import Count, holes, shown, window
+from .context_window import Count, holes, newest, shown, window
 from .leases import Renewer, renewer
 from .producer import Producer, drafted, is_stream
 from .sdk_replies import is_sdk_object, text_of_response
@@ -122,6 +122,11 @@ class Turn:
         self._inside: AbstractContextManager[object] | None = None
         self.session_id = command.session_id
         self.token = command.token
+        self._end_token = (
+            f"{begun.token or command.token}\n{begun.receipt.version}"  # no token of an app has a line end
+        )
+        if not (begun.receipt.fallback or begun.receipt.repeated):
+            self._began_away = False  # the usual case
 
     # Session, message, history and data are decoded on first use. A handler may need the message only.
 
@@ -141,18 +146,25 @@ class Turn:
 
     @cached_property
     def history(self) -> list[Any]:
-        history = history_of(self._session, self._access.limits.history_key)
-        end = bisect_right(self._snapshot.seqs, self._seq)
+        stored = self._snapshot
+        end = bisect_right(stored.seqs, self._seq)
         begin = 0 if self._last is None else max(0, end - self._last)
-        history = [as_models_take(body) for body in history[begin:end]]
-        older = self._snapshot.count - len(self._snapshot.seqs) + begin
+        history = history_of(self._session, self._access.limits.history_key)[begin:end]
+        older = stored.count - len(stored.elements) + begin
         prompts = self._prompts(older)
+        if are_plain(prompts) and are_plain(history):
+            found = newest([*prompts, *history], self._last)
+        else:
+            found = self._whole_pairs(prompts, history, begin, older)
+        return whole([*found, *self._shown], self._access.settings.orphans) if self._shown else found
+
+    def _whole_pairs(self, prompts: list[Any], history: list[Any], begin: int, older: int) -> list[Any]:
+        """Choose the messages to show where some may belong together. Arguments as ``_cuts``."""
+        history = [as_models_take(body) for body in history]
         cuts = [len(prompts) + place for place in self._cuts(history, begin, older)]
         if older > len(prompts):
             cuts.append(len(prompts))
-        orphans = self._access.settings.orphans
-        found = shown([*prompts, *history], self._last, orphans, cuts)
-        return whole([*found, *self._shown], orphans) if self._shown else found
+        return shown([*prompts, *history], self._last, self._access.settings.orphans, cuts)
 
     def _cuts(self, history: list[Any], begin: int, older: int) -> list[int]:
         """Find the places in *history*, which begins behind *older* messages, before which others were taken out."""
@@ -424,10 +436,6 @@ class Turn:
             digest=self.attempt,
         )
         self._end = None, self._access.apply(command)
-
-    @property
-    def _end_token(self) -> str:
-        return f"{self._begun.token or self.token}\n{self._begun.receipt.version}"  # no token of an app contains a line end
 
     def _renewal(self) -> RenewTurn:
         return RenewTurn(

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_convstore import InvalidInput
-from flask_convstore.operations.context_window import window
+from flask_convstore.domain.pairs import are_plain
+from flask_convstore.domain.parts import as_models_take
+from flask_convstore.operations.context_window import newest, shown, window
 from flask_convstore.operations.turns import begin
 
 from ..domain.tool_talk import VENDORS, Talk, talk
@@ -80,6 +82,30 @@ def test_a_window_is_whole_and_within_its_limits(vendor: str, seed: int, last: i
     assert shown[-1] == history[-1], "the newest message is there"
     fits = (last is None or len(shown) <= last) and (tokens is None or sum(map(cost, shown)) <= tokens)
     assert fits or shown == [*prompts, history[-1]], "the newest message is too long already"
+
+
+@given(
+    history=st.lists(
+        st.fixed_dictionaries(
+            {"content": st.sampled_from(["hi", "", None, 1, ["part"]])},
+            optional={
+                "role": st.sampled_from(
+                    ["system", "developer", "user", "assistant", "model", "tool", "function", None]
+                ),
+                "parts": st.just([]),
+            },
+        )
+        | st.sampled_from(["text", None]),
+        max_size=6,
+    ),
+    last=st.none() | st.integers(1, 7),
+    cuts=st.sets(st.integers(0, 5)),
+)
+def test_the_short_way_shows_the_same(history: list[Any], last: int | None, cuts: set[int]) -> None:
+    """A turn takes the short way where no message needs another one, wherever others were taken out."""
+    if are_plain(history):
+        assert newest(history, last) == shown(history, last, "drop", cuts)
+        assert list(map(as_models_take, history)) == history
 
 
 def test_a_window_is_the_largest_that_fits() -> None:
