@@ -84,28 +84,23 @@ def test_a_window_is_whole_and_within_its_limits(vendor: str, seed: int, last: i
     assert fits or shown == [*prompts, history[-1]], "the newest message is too long already"
 
 
-@given(
-    history=st.lists(
-        st.fixed_dictionaries(
-            {"content": st.sampled_from(["hi", "", None, 1, ["part"]])},
-            optional={
-                "role": st.sampled_from(
-                    ["system", "developer", "user", "assistant", "model", "tool", "function", None]
-                ),
-                "parts": st.just([]),
-            },
-        )
-        | st.sampled_from(["text", None]),
-        max_size=6,
-    ),
-    last=st.none() | st.integers(1, 7),
-    cuts=st.sets(st.integers(0, 5)),
-)
-def test_the_short_way_shows_the_same(history: list[Any], last: int | None, cuts: set[int]) -> None:
+BODIES = [SYSTEM, user(), {"role": "model", "content": None}, {"a": 1}, "text"]
+ODD_BODIES = [user(""), {"role": "tool", "content": "42"}, {"role": "user", "content": ["part"]}, {"parts": []}]
+
+
+@pytest.mark.parametrize("last", [None, 1, 2, 3, 9])
+@pytest.mark.parametrize("cuts", [(), (0, 2)])
+def test_the_short_way_shows_the_same(last: int | None, cuts: tuple[int, ...]) -> None:
     """A turn takes the short way where no message needs another one, wherever others were taken out."""
-    if are_plain(history):
+    for history in itertools.chain.from_iterable(itertools.product(BODIES, repeat=length) for length in range(5)):
+        assert are_plain(history)
         assert newest(history, last) == shown(history, last, "drop", cuts)
-        assert list(map(as_models_take, history)) == history
+        assert [*map(as_models_take, history)] == [*history]
+
+
+@pytest.mark.parametrize("odd", ODD_BODIES)
+def test_the_short_way_is_for_plain_histories(odd: dict[str, Any]) -> None:
+    assert not are_plain([user(), odd, "text"])
 
 
 def test_a_window_is_the_largest_that_fits() -> None:
