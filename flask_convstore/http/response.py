@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Response
+from werkzeug.datastructures import Headers
 
 from ..domain import json_text
 from ..domain.results import Receipt
@@ -22,22 +23,28 @@ VARY = "Cookie, Authorization"
 
 def answer(value: Mapping[str, Any], status: int, state: State | None = None) -> Response:
     """Answer with *value* as JSON, and with the headers of the *state* that the value shows."""
-    if state is not None:
-        return _tagged(marked(value, status, state), state)
-    return Response(json_text.dump(value), status, content_type="application/json")
-
-
-def unchanged(state: State) -> Response:
-    """Answer that the client has this *state* of the session."""
-    return _tagged(Response(status=304), state)
+    return _json(value, status, state, [] if state is None else _headers_of(state))
 
 
 def marked(value: Mapping[str, Any], status: int, state: State) -> Response:
     """Answer with *value* as JSON, marked if its *state* comes from the fallback, and if that does not know all of it."""
-    if not state.fallback:
-        return Response(json_text.dump(value), status, content_type="application/json")
-    headers, marks = degraded(state.fallback, partial=state.partial)
-    return Response(json_text.dump({**value, **marks}), status, headers, content_type="application/json")
+    return _json(value, status, state, [])
+
+
+def unchanged(state: State) -> Response:
+    """Answer that the client has this *state* of the session."""
+    return Response(status=304, headers=_headers_of(state))
+
+
+def _json(value: Mapping[str, Any], status: int, state: State | None, headers: list[tuple[str, str]]) -> Response:
+    if state is not None and state.fallback:
+        marking, marks = degraded(state.fallback, partial=state.partial)
+        value, headers = {**value, **marks}, [*marking.items(), *headers]
+    body = json_text.dump(value)
+    found = Headers()
+    # All together, since each header that is set alone is looked for before.
+    found[0:] = [("Content-Type", "application/json"), ("Content-Length", f"{len(body)}"), *headers]
+    return Response([body], status, found)
 
 
 def degraded(fallback: str, *, partial: bool) -> tuple[dict[str, str], dict[str, bool]]:
@@ -47,8 +54,8 @@ def degraded(fallback: str, *, partial: bool) -> tuple[dict[str, str], dict[str,
     return {"Convstore-Degraded": fallback}, {"degraded": True}
 
 
-def _tagged(response: Response, state: State) -> Response:
-    """Add the headers that name a session's state and its end, to a response that has none of them."""
+def _headers_of(state: State) -> list[tuple[str, str]]:
+    """List the headers that name a session's state and its end, and those that every answer has."""
     record = state if isinstance(state, (Receipt, MessagePage)) else base_of(state).snapshot
     headers = [
         ("ETag", f'"{record.created_at_ms}-{record.version}"'),
@@ -57,14 +64,9 @@ def _tagged(response: Response, state: State) -> Response:
     ]
     if isinstance(state, Receipt):
         headers.append(("Convstore-Level", state.level))
-    elif not isinstance(state, MessagePage):
-        size = state.size
-        if size is not None:
-            headers.append(("Convstore-Size", f"{size}"))
-    # Together, since each that is set alone is looked for before. The last two are those of every answer.
-    headers += [("X-Content-Type-Options", "nosniff"), ("Vary", VARY)]
-    response.headers[len(response.headers) :] = headers
-    return response
+    elif not isinstance(state, MessagePage) and (size := state.size) is not None:
+        headers.append(("Convstore-Size", f"{size}"))
+    return [*headers, ("X-Content-Type-Options", "nosniff"), ("Vary", VARY)]
 
 
 def etag(state: State) -> str:
