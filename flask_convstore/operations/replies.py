@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..domain.commands import Append, Target, digest_if_known, named_away, token_or_new
 from ..domain.messages import Message, message_of
@@ -47,8 +47,7 @@ class Replier:
     last: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """A message and the reply to it, as stored.
 
     Attributes:
