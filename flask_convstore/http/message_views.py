@@ -16,7 +16,7 @@ from .answers import ChangedJson, DroppedJson, ExchangeJson, MessagesJson
 from .door import Door
 from .reading import body_of, expected_state, idempotency_key, is_known, message_of, target_of
 from .request import query_of
-from .response import answer, etag, unchanged
+from .response import answer, unchanged
 from .shown import message_shown, messages_shown, roles_to_take
 
 
@@ -50,7 +50,7 @@ def list_messages(request: Request, door: Door, access: Access, session_id: str)
     """Show a page of messages, oldest first."""
     query = query_of(request, schemas.MESSAGES_QUERY)
     page = messages.shown(access, session_id, **query)
-    if is_known(request, etag(page)):
+    if is_known(request, page):
         return unchanged(page)
     shown: MessagesJson = {"messages": messages_shown(page.messages, access.settings), "next": page.next}
     return answer(shown, 200, page)

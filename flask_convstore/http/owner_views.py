@@ -23,7 +23,7 @@ from .answers import CurrentJson, DeletedAllJson, SessionsJson, imported_json, s
 from .door import Door
 from .reading import body_of, is_known
 from .request import body_text, json_value, query_of
-from .response import answer, etag, unchanged
+from .response import answer, unchanged
 from .routes import JSON_LINES
 from .shown import session_shown
 from .tool_parts import foreign_role
@@ -60,7 +60,7 @@ def current_session(request: Request, door: Door, access: Access) -> Response:
     session = owners.current(access, last=query["last"])
     if session is None:
         raise SessionNotFound("current", "the owner has no current session")
-    if is_known(request, etag(session)):
+    if is_known(request, session):
         return unchanged(session)
     shown, names = session_shown(session, access.settings), schemas.names_of(query["fields"])
     if names is not None:  # all are read, since the session itself tells whether it is still the current one

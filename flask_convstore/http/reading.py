@@ -20,7 +20,7 @@ from ..operations.access import Access
 from ..sessions.session import AnySession
 from .etags import BadEtag, states_of
 from .request import formed, json_body, query_of
-from .response import etag
+from .response import State, etag
 from .routes import LAST_EVENT_ID
 from .schemas import FOLLOW_QUERY, continue_body, message_in, plain_message
 
@@ -85,8 +85,8 @@ def matches(request: Request, session: AnySession) -> bool:
     return states is None or etag(session) in states
 
 
-def is_known(request: Request, state: str) -> bool:
-    """Tell whether If-None-Match names the state. A header that is no list of ETags only costs the whole answer."""
+def is_known(request: Request, state: State) -> bool:
+    """Tell whether If-None-Match names a *state*. A header that is no list of ETags only costs the whole answer."""
     header = request.headers.get("If-None-Match")
     if header is None:
         return False
@@ -94,7 +94,7 @@ def is_known(request: Request, state: str) -> bool:
         states = states_of(header)
     except BadEtag:
         return False
-    return states is None or state in states
+    return states is None or etag(state) in states
 
 
 def known_event(request: Request) -> str | None:

@@ -23,7 +23,7 @@ from .answers import DeletedJson, SessionJson, timestamp, updated_json
 from .door import Door
 from .reading import body_of, expected_state, idempotency_key, is_known, matches
 from .request import query_of
-from .response import answer, etag, marked, unchanged
+from .response import answer, marked, unchanged
 from .shown import created, is_apps, located, session_shown
 
 _COPYING_SECONDS = 5.0
@@ -177,7 +177,7 @@ def get_session(request: Request, door: Door, access: Access, session_id: str) -
     session = sessions.shown(access, session_id, last=query["last"], fields=schemas.names_of(query["fields"]))
     if not matches(request, session):
         raise ConflictError(session_id, "version", expected=None, actual=session.version)
-    if is_known(request, etag(session)):
+    if is_known(request, session):
         return unchanged(session)
     return answer(session_shown(session, access.settings), 200, session)
 
