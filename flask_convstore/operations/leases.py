@@ -125,7 +125,7 @@ class Renewer:
         """Renew leases in a thread for each place. Those of a place that has not answered the last time yet come soon."""
         places: dict[str, list[tuple[Hashable, _Lease]]] = {}
         for turn, lease in due:
-            places.setdefault(lease.store.place_of(lease.command.session_id), []).append((turn, lease))
+            places.setdefault(_place_of(lease), []).append((turn, lease))
         for place, leases in places.items():
             with self._changed:
                 is_asked = place in self._asked
@@ -170,6 +170,14 @@ class Renewer:
         with self._changed:
             if turn in self._turns:
                 self._turns[turn] = lease._replace(due_at=monotonic() + _EARLY * lease.every_seconds)
+
+
+def _place_of(lease: _Lease) -> str:
+    """Find the place of a lease. "" where the store cannot tell. The renewal then tells why."""
+    try:
+        return lease.store.place_of(lease.command.session_id)
+    except Exception:
+        return ""
 
 
 _renewers: WeakKeyDictionary[Store, Renewer] = WeakKeyDictionary()
