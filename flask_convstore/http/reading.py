@@ -1,4 +1,8 @@
-"""Reading of requests: the body by a schema, the idempotency key, the expected state."""
+"""Reading of requests: the body by a schema, the idempotency key, the expected state.
+
+Headers that most requests lack are looked up in the environment, which is a dict. Werkzeug's headers raise and catch an
+error for each.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ def message_of(request: Request, settings: Settings) -> tuple[Any, Target | None
 
 def idempotency_key(request: Request, access: Access, route: str) -> str | None:
     """Make a token from the client's own key, for this route and owner only. None if there is no key."""
-    key = request.headers.get("Idempotency-Key")
+    key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
         return None
     check_name(key, "Idempotency-Key")
@@ -64,7 +68,7 @@ def expected_state(request: Request, access: Access, session_id: str) -> str:
     Raises:
         BadEtag: The header is no list of ETags.
     """
-    header = request.headers.get("If-Match")
+    header = request.environ.get("HTTP_IF_MATCH")
     states = None if header is None else states_of(header)
     if states is None:
         return ""
@@ -80,14 +84,14 @@ def matches(request: Request, session: AnySession) -> bool:
     Raises:
         BadEtag: The header is no list of ETags.
     """
-    header = request.headers.get("If-Match")
+    header = request.environ.get("HTTP_IF_MATCH")
     states = None if header is None else states_of(header)
     return states is None or etag(session) in states
 
 
 def is_known(request: Request, state: State) -> bool:
     """Tell whether If-None-Match names a *state*. A header that is no list of ETags only costs the whole answer."""
-    header = request.headers.get("If-None-Match")
+    header = request.environ.get("HTTP_IF_NONE_MATCH")
     if header is None:
         return False
     try:
