@@ -220,6 +220,10 @@ def redacted(element: bytes) -> bytes:
     return with_status(join_element(message.created_at_ms, json_text.encode(emptied_message.body), facts), REDACTED)
 
 
+plain_head = re.compile(rb'1\{"at":(\d+)\}\n').match
+"""Matches the first line of a message of which nothing but the time is told. Most are like that."""
+
+
 def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
     """Get the JSON texts of the messages' bodies.
 
@@ -259,8 +263,32 @@ def stored_message(element: bytes, seq: int, key: str) -> Message:
         raise CorruptValue(key, f"its message with seq {seq} is corrupt ({told})") from None
 
 
+def stored_messages(elements: Sequence[bytes], seqs: Sequence[int], key: str) -> list[Message]:
+    """Decode several messages as ``stored_message`` does, and their bodies together.
+
+    Raises:
+        CorruptValue: An element is not ours.
+    """
+    try:
+        bodies = json_text.decode_many(bodies_of(elements))
+    except ValueError:
+        bodies = [None] * len(elements)  # the element that is not ours is told below, by its seq
+    messages = []
+    for element, seq, body in zip(elements, seqs, bodies, strict=True):
+        plain = plain_head(element)
+        if plain and body is not None:
+            messages.append(Message(body, None, seq, int(plain[1]), id=id_of(seq)))
+        else:
+            messages.append(stored_message(element, seq, key))
+    return messages
+
+
 def message_of(element: bytes, seq: int) -> Message:
     """Decode the message in *element*. ValueError, TypeError or LookupError if it is none."""
+    plain = plain_head(element)
+    if plain:
+        own_id = id_of(seq) if seq else ""
+        return Message(json_text.decode(element[plain.end() :]), None, seq, int(plain[1]), id=own_id)
     head, _, body = element.partition(b"\n")
     envelope = json_text.decode(head[len(_ELEMENT_VERSION) :])
     if not isinstance(envelope, dict):

@@ -29,6 +29,7 @@ _KEYS = frozenset(
     ("tool_calls", "tool_call_id", "function_call", "type", "parts"),
 )
 """Keys of a message that may be half a pair."""
+_DICT = {dict}
 _CALLS = ("function_call", "functionCall")
 _RESPONSES = ("function_response", "functionResponse")
 _SIGNED = frozenset(("thought_signature", "thoughtSignature"))
@@ -63,7 +64,7 @@ def is_item(message: Any) -> bool:
 
 def whole(messages: Sequence[Any], orphans: str = "drop", cuts: Collection[int] = ()) -> list[Any]:
     """Select the messages that a model's API takes. Arguments as ``groups``."""
-    if _are_plain(messages):
+    if are_plain(messages):
         return list(messages)
     return joined(groups(messages, orphans, cuts))
 
@@ -90,7 +91,7 @@ def groups(messages: Sequence[Any], orphans: str = "drop", cuts: Collection[int]
             it was interrupted.
         cuts: Places of messages before which others were left out. What may need those is left out too.
     """
-    if _are_plain(messages):
+    if are_plain(messages):
         return [Group([message]) for message in messages]
     entries = _entries(messages, cuts)
     _match(entries)
@@ -128,9 +129,9 @@ def _only_answers(body: Any) -> bool:
     return bool(entry.answers) and entry.rest() is _GONE
 
 
-def _are_plain(messages: Sequence[Any]) -> bool:
-    """Tell whether no message can be half a pair, nor empty. Nearly all histories are like this, so it is quick."""
-    dicts = [message for message in messages if isinstance(message, dict)]
+def are_plain(messages: Sequence[Any]) -> bool:
+    """Tell whether no message can be half a pair, has parts, or is empty. Nearly all histories are so, and this is quick."""
+    dicts = messages if set(map(type, messages)) == _DICT else [one for one in messages if isinstance(one, dict)]
     if not _KEYS.isdisjoint(set().union(*dicts)):
         return False
     contents = list(map(methodcaller("get", "content"), dicts))

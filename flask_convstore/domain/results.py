@@ -293,8 +293,7 @@ class Page(NamedTuple):
     pending: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """The answer to the beginning of a turn.
 
     Attributes:

@@ -65,8 +65,9 @@ class AnonymousOwners:
 
     def newcomers(self) -> str | None:
         """Name the address of a browser that has no cookie yet, as no owner can be named. None: it has one, or is none."""
-        found: _Found | None = getattr(request, self._attribute, None)
-        return f"\n{request.remote_addr}" if found and found.is_new else None
+        running = request._get_current_object()  # type: ignore[attr-defined]
+        found: _Found | None = getattr(running, self._attribute, None)
+        return f"\n{running.remote_addr}" if found and found.is_new else None
 
     def write(self, response: Response) -> Response:
         """Add the cookie to *response*, if one is due. From then on the request gets no new owner."""

@@ -6,16 +6,14 @@ generated from it.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from ..config import Settings
 from ..domain.clock import as_datetime
 from ..domain.messages import Message, Usage
-from ..domain.results import Summary
+from ..domain.results import Snapshot, Summary
 from ..domain.validation import MAX_NAME
 from ..operations.transfer import Failed, Imported
-from ..sessions.session import AnySession
 from .json_schema import Positive, Time, Whole
 
 _Degraded = Annotated[Literal[True], "Only present while the store is away and the fallback answers."]
@@ -200,49 +198,45 @@ class HealthJson(TypedDict):
     ]
 
 
-class _TokensPart(TypedDict):
-    tokens: NotRequired[TokensJson]
-
-
-class _MovedPart(TypedDict):
-    moved_to: NotRequired[str]
-    degraded: NotRequired[Literal[True]]
-    partial: NotRequired[Literal[True]]
-
-
-def session_json(session: AnySession, history: list[MessageJson], data: dict[str, Any]) -> SessionJson:
+def session_json(session: Snapshot, history: list[MessageJson], data: dict[str, Any]) -> SessionJson:
     """Show a session with its messages and its data fields."""
     return {**updated_json(session, data), "history": history}
 
 
-def updated_json(session: AnySession, data: dict[str, Any]) -> UpdatedJson:
+def updated_json(session: Snapshot, data: dict[str, Any]) -> UpdatedJson:
     """Show a session without its history."""
-    return {
+    shown: dict[str, Any] = {
         "session_id": session.session_id,
         "version": session.version,
-        "created_at": timestamp(session.created_at),
-        "updated_at": timestamp(session.updated_at),
-        "expires_at": timestamp(session.expires_at),
-        "message_count": session.message_count,
+        "created_at": timestamp(session.shown_created_at_ms),
+        "updated_at": timestamp(session.updated_at_ms),
+        "expires_at": timestamp(session.expires_at_ms),
+        "message_count": session.count,
         "title": session.title,
-        **_tokens_part(session.usage),
-        **_moved_part(session.moved_to),
-        "data": data,
     }
+    if any(session.usage):
+        shown["tokens"] = _tokens_json(session.usage)
+    if session.moved_to:
+        shown["moved_to"] = session.moved_to
+    shown["data"] = data
+    return shown  # type: ignore[return-value]
 
 
 def summary_json(summary: Summary) -> SummaryJson:
     """Show a session in a list."""
-    return {
+    began_at_ms = summary.created_at_ms if summary.began_at_ms is None else summary.began_at_ms
+    shown: SummaryJson = {
         "session_id": summary.session_id,
         "version": summary.version,
-        "created_at": timestamp(summary.created_at),
-        "updated_at": timestamp(as_datetime(summary.updated_at_ms)),
-        "expires_at": timestamp(as_datetime(summary.expires_at_ms)),
+        "created_at": timestamp(began_at_ms),
+        "updated_at": timestamp(summary.updated_at_ms),
+        "expires_at": timestamp(summary.expires_at_ms),
         "message_count": summary.message_count,
         "title": summary.title,
-        **_tokens_part(summary.usage),
     }
+    if any(summary.usage):
+        shown["tokens"] = _tokens_json(summary.usage)
+    return shown
 
 
 _MOST_FAILED = 100
@@ -267,45 +261,39 @@ def _failed_json(failed: Failed) -> FailedLineJson:
     return shown
 
 
-def _tokens_part(usage: Usage | None) -> _TokensPart:
-    tokens = _tokens_json(usage)
-    return {"tokens": tokens} if tokens else {}
-
-
-def _tokens_json(usage: Usage | None) -> TokensJson | None:
-    """Show the cost of messages. None if the app has told none."""
-    return {"input": usage.input, "output": usage.output} if usage and any(usage) else None
-
-
-def _moved_part(moved_to: str | None) -> _MovedPart:
-    return {"moved_to": moved_to} if moved_to else {}
+def _tokens_json(usage: Usage) -> TokensJson:
+    return {"input": usage.input, "output": usage.output}
 
 
 def message_json(message: Message) -> MessageJson:
     """Show a message. The envelope wins over the body's keys. A body that is no object is the ``content``."""
-    body = _without_envelope(message.body) if isinstance(message.body, dict) else {"content": message.body}
-    envelope: MessageJson = {"id": message.id, "seq": message.seq, "created_at": timestamp(message.created_at)}
+    shown = plain_json(message.id, message.seq, message.body, message.created_at_ms)
     if message.metadata is not None:
-        envelope["metadata"] = message.metadata
+        shown["metadata"] = message.metadata
     if message.status is not None:
-        envelope["status"] = message.status
-    tokens = _tokens_json(message.tokens)
-    if tokens:
-        envelope["tokens"] = tokens
-    if message.edited_at is not None:
-        envelope["edited_at"] = timestamp(message.edited_at)
-    # Id and seq stand first, and body keys of these names lose.
-    return cast(MessageJson, {"id": message.id, "seq": message.seq, **body, **envelope})
+        shown["status"] = message.status
+    if message.tokens and any(message.tokens):
+        shown["tokens"] = _tokens_json(message.tokens)
+    if message.edited_at_ms is not None:
+        shown["edited_at"] = timestamp(message.edited_at_ms)
+    return shown
 
 
-_ENVELOPE = frozenset({"edited_at", "metadata", "status", "tokens"})
-"""Names of the envelope that may be missing there. A body's value under such a name would look like the envelope's."""
+def plain_json(message_id: str, seq: int, body: Any, created_at_ms: int) -> MessageJson:
+    """Show a message as ``message_json`` does, that has nothing else in its envelope."""
+    if not isinstance(body, dict):
+        body = {"content": body}
+    elif not _ENVELOPE.isdisjoint(body):
+        body = _without_envelope(body)
+    return {"id": message_id, "seq": seq, **body, "created_at": timestamp(created_at_ms)}  # type: ignore[typeddict-item]
+
+
+_ENVELOPE = frozenset({"id", "seq", "edited_at", "metadata", "status", "tokens"})
+"""Names of the envelope that a body's value could take the place of, or that may be missing in the envelope."""
 
 
 def _without_envelope(body: dict[str, Any]) -> dict[str, Any]:
     """Leave out of a body what would look like a part of the envelope. Metadata may stand in either."""
-    if _ENVELOPE.isdisjoint(body):
-        return body
     return {
         name: value
         for name, value in body.items()
@@ -313,12 +301,13 @@ def _without_envelope(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_visible(message: Message, settings: Settings) -> bool:
-    """Tell whether clients see a message. A message without a role is always seen."""
-    role = message.get("role")
-    return role is None or role in settings.visible_roles
-
-
-def timestamp(time: datetime) -> str:
+def timestamp(milliseconds: int) -> str:
     """Write a time as RFC 3339, in UTC, with milliseconds."""
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=1000)
+def _second(seconds: int) -> str:
+    """Write a second. An answer tells few different ones."""
+    return as_datetime(1000 * seconds).isoformat().removesuffix("+00:00")

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, request
 from flask.blueprints import BlueprintSetupState
 
-from ..config import Settings
 from ..domain.types import ANY, CALLER
 from ..errors import ConvstoreError
 from .anonymous_owner import check_secret_key
-from .cross_site import check_site
+from .cross_site import check_site, may_come_from_page
 from .door import Door
 from .problems import UNCACHED, problem
+from .response import VARY
 from .routes import CONVERTERS, ROUTES, Route, is_served
 
 
@@ -27,18 +28,18 @@ def make_blueprint(name: str, door: Door) -> Blueprint:
     """Make the blueprint of one store. Its views are handed *door*."""
     blueprint = Blueprint(name, __name__, url_prefix="/sessions")
     blueprint.record(lambda state: _add_routes(state, door))
-    blueprint.before_request(lambda: _check(door.settings()))
+    blueprint.before_request(partial(_check, door))
     blueprint.after_request(_with_manners)
     blueprint.url_defaults(_add_version)
     blueprint.register_error_handler(ConvstoreError, problem)
     return blueprint
 
 
-def _check(settings: Settings) -> None:
-    """Refuse every request to an app that is not set up, and changes that other sites request."""
-    if settings.anonymous_owner:
-        check_secret_key(current_app)
-    check_site(request, settings.trusted_origins)
+def _check(door: Door) -> None:
+    """Refuse changes that pages of other sites request."""
+    running = request._get_current_object()  # type: ignore[attr-defined]
+    if may_come_from_page(running):
+        check_site(running, door.settings().trusted_origins)
 
 
 def _add_version(endpoint: str, values: dict[str, Any]) -> None:
@@ -51,22 +52,23 @@ def _add_version(endpoint: str, values: dict[str, Any]) -> None:
 
 def _with_manners(response: Response) -> Response:
     """Tell caches and browsers how to treat an answer. An answer that names no state of a session is not kept."""
+    given = dict(iter(response.headers))
+    if given.get("Vary") == VARY and given.keys() >= UNCACHED.keys():
+        return response  # as ``answer`` makes those that name a state
     for name, value in UNCACHED.items():
         response.headers.setdefault(name, value)
     if (request.endpoint or "").rpartition(".")[2] not in _FOR_SERVICE:
-        response.vary.update(_IDENTITY)
+        response.vary.update(VARY.split(", "))
     return response
 
 
 _FOR_SERVICE = frozenset(route.endpoint for route in ROUTES if route.is_for_service)
-_IDENTITY = ("Cookie", "Authorization")
-"""Headers by which most apps know their user. What is answered to one is not for another."""
 
 
 def _add_routes(state: BlueprintSetupState, door: Door) -> None:
     """Add the routes to an app that registers the blueprint.
 
-    The views are imported here, since they bring marshmallow and webargs. No request waits for them.
+    The views are imported here, since they bring marshmallow. No request waits for them.
     """
     from . import event_views, message_views, owner_views, reply_views, service_views, session_views
 
@@ -84,9 +86,14 @@ def _served(route: Route, view: Callable[..., Response], door: Door) -> Callable
 
     def serve(**path: Any) -> Response:
         access = door.access(owner)
+        if access.settings.anonymous_owner:
+            check_secret_key(current_app)
         if not is_served(route.endpoint, access.settings):
             abort(404)
-        return view(door, access, **{name: path[name] for name in names})  # others belong to the host's prefix
+        if len(path) > len(names):  # others belong to the host's prefix
+            path = {name: path[name] for name in names}
+        # Each look through Flask's own ``request`` takes three calls.
+        return view(request._get_current_object(), door, access, **path)  # type: ignore[attr-defined]
 
     serve.__doc__ = view.__doc__
     return serve

@@ -17,6 +17,13 @@ _OURS = ("same-origin", "none")
 """Values of ``Sec-Fetch-Site`` for a page of this origin, and for a request that the user alone has made."""
 
 
+def may_come_from_page(request: Request) -> bool:
+    """Tell whether a page in a browser may have requested a change. A browser tells the page's origin or its site."""
+    if request.method in _SAFE_METHODS:
+        return False
+    return "HTTP_ORIGIN" in request.environ or "HTTP_SEC_FETCH_SITE" in request.environ
+
+
 def check_site(request: Request, trusted: Collection[str]) -> None:
     """Refuse a change that a page of another origin requests, unless the origin is *trusted*.
 
@@ -29,7 +36,7 @@ def check_site(request: Request, trusted: Collection[str]) -> None:
     Raises:
         CrossOrigin: The request is refused. Nothing was written.
     """
-    if request.method in _SAFE_METHODS:
+    if not may_come_from_page(request):
         return
     origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
     if "*" in trusted or (origin is not None and origin.lower() in trusted):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Response
+from flask import Request, Response
 
 from ..operations import events
 from ..operations.access import Access
@@ -15,17 +15,17 @@ from .door import Door
 from .reading import known_event
 
 
-def session_events(door: Door, access: Access, session_id: str) -> Response:
+def session_events(request: Request, door: Door, access: Access, session_id: str) -> Response:
     """Show what happens to a session, from now on or from where the client is."""
-    is_short = not sse.is_endless_possible()
-    changes = events.of_session(access, session_id, known_event(), sse.heartbeat(is_short))
+    is_short = not sse.is_endless_possible(request)
+    changes = events.of_session(access, session_id, known_event(request), sse.heartbeat(is_short))
     return sse.event_stream(_session_lines(changes), is_short=is_short)
 
 
-def list_events(door: Door, access: Access) -> Response:
+def list_events(request: Request, door: Door, access: Access) -> Response:
     """Show what happens to the owner's list of sessions, from now on or from where the client is."""
-    is_short = not sse.is_endless_possible()
-    changes = events.of_list(access, known_event(), sse.heartbeat(is_short))
+    is_short = not sse.is_endless_possible(request)
+    changes = events.of_list(access, known_event(request), sse.heartbeat(is_short))
     return sse.event_stream(_list_lines(changes), is_short=is_short)
 
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from flask import Response, request, stream_with_context
+from flask import Request, Response, stream_with_context
 
 from ..config import Settings
 from ..domain import json_text
@@ -21,9 +21,9 @@ from ..operations.access import Access
 from . import schemas
 from .answers import CurrentJson, DeletedAllJson, SessionsJson, imported_json, summary_json
 from .door import Door
-from .reading import body_of, is_known, query_of
-from .request import body_text, json_value, limit_body
-from .response import answer, etag, tagged
+from .reading import body_of, is_known
+from .request import body_text, json_value, query_of
+from .response import answer, unchanged
 from .routes import JSON_LINES
 from .shown import session_shown
 from .tool_parts import foreign_role
@@ -42,9 +42,9 @@ _LINE_DEPTH = 4
 """Levels of a line around a stored value: session, messages, message, edits."""
 
 
-def list_sessions(door: Door, access: Access) -> Response:
+def list_sessions(request: Request, door: Door, access: Access) -> Response:
     """List a page of the owner's sessions."""
-    query = query_of(schemas.LIST_QUERY)
+    query = query_of(request, schemas.LIST_QUERY)
     owners.required(access)
     page = sessions.page(access, **{**query, "cursor": _cursor_of(query["cursor"])})
     sessions_shown = [summary_json(found) for found in page.sessions]
@@ -54,39 +54,39 @@ def list_sessions(door: Door, access: Access) -> Response:
     return answer(shown, 200)
 
 
-def current_session(door: Door, access: Access) -> Response:
+def current_session(request: Request, door: Door, access: Access) -> Response:
     """Show the owner's current session. 304 if the client has this state of the session."""
-    query = query_of(schemas.GET_QUERY)
+    query = query_of(request, schemas.GET_QUERY)
     session = owners.current(access, last=query["last"])
     if session is None:
         raise SessionNotFound("current", "the owner has no current session")
-    if is_known(etag(session)):
-        return tagged(Response(status=304), session)
+    if is_known(request, session):
+        return unchanged(session)
     shown, names = session_shown(session, access.settings), schemas.names_of(query["fields"])
     if names is not None:  # all are read, since the session itself tells whether it is still the current one
         shown["data"] = {name: value for name, value in shown["data"].items() if name in names}
     return answer(shown, 200, session)
 
 
-def set_current_session(door: Door, access: Access) -> Response:
+def set_current_session(request: Request, door: Door, access: Access) -> Response:
     """Make a session the owner's current one, or none."""
     owners.required(access)
-    body = body_of(access.settings, schemas.CURRENT_BODY)
+    body = body_of(request, access.settings, schemas.CURRENT_BODY)
     owners.make_current(access, body["session_id"])
     shown: CurrentJson = {"session_id": body["session_id"]}
     return answer(shown, 200)
 
 
-def delete_sessions(door: Door, access: Access) -> Response:
+def delete_sessions(request: Request, door: Door, access: Access) -> Response:
     """Delete all sessions of the owner, as far as the time allows."""
     deleted, complete = owners.delete(access, seconds=_DELETING_SECONDS)
     shown: DeletedAllJson = {"deleted": deleted, "complete": complete}
     return answer(shown, 200)
 
 
-def export_sessions(door: Door, access: Access) -> Response:
+def export_sessions(request: Request, door: Door, access: Access) -> Response:
     """Export every session of the owner, a line of JSON each, as far as clients may see it."""
-    query = query_of(schemas.EXPORT_QUERY)
+    query = query_of(request, schemas.EXPORT_QUERY)
     owners.required(access)
     found = transfer.export(access, after=_cursor_of(query["cursor"]), seconds=_EXPORTING_SECONDS)
     first = next(found, None)  # an error in the first session becomes a problem response, not half an answer
@@ -98,15 +98,14 @@ def export_sessions(door: Door, access: Access) -> Response:
     return Response(stream_with_context(lines()), 200, mimetype=JSON_LINES)
 
 
-def import_sessions(door: Door, access: Access) -> Response:
+def import_sessions(request: Request, door: Door, access: Access) -> Response:
     """Import the lines of an export."""
     settings = access.settings
     owners.required(access)
     access.count_turn()
-    limit_body(request, settings.max_session_bytes)
     # A line is read when its turn comes, so that only one is in memory.
     watch = owners.Watch(_IMPORTING_SECONDS)
-    lines = _lines_of(body_text(request, JSON_LINES))
+    lines = _lines_of(body_text(request, JSON_LINES, settings.max_session_bytes))
     given = ((number, _importable(line, settings, watch)) for number, line in lines)
     imported = transfer.take_in_lines(
         access, given, keeps_id=lambda session_id: _keeps_id(access, session_id), watch=watch

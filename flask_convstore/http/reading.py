@@ -1,4 +1,8 @@
-"""Reading of requests: the body by a schema, the idempotency key, the expected state."""
+"""Reading of requests: the body by a schema, the idempotency key, the expected state.
+
+Headers that most requests lack are looked up in the environment, which is a dict. Werkzeug's headers raise and catch an
+error for each.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from flask import request
+from flask import Request
 from marshmallow import Schema
 
 from ..config import Settings
@@ -19,34 +23,34 @@ from ..operations import sessions
 from ..operations.access import Access
 from ..sessions.session import AnySession
 from .etags import BadEtag, states_of
-from .request import limit_body, parser
-from .response import etag
+from .request import formed, json_body, query_of
+from .response import State, etag
 from .routes import LAST_EVENT_ID
-from .schemas import FOLLOW_QUERY
-
-_BODY_SLACK = 65_536
-_ESCAPED = 3
-"""Most bytes of escaped JSON for one byte of UTF-8. An emoji of 4 bytes takes 12."""
+from .schemas import FOLLOW_QUERY, continue_body, message_in, plain_message
 
 
-def body_of(settings: Settings, schema: Callable[[Settings], Schema] | Schema) -> dict[str, Any]:
-    """Parse the request's body by *schema*. The body is bounded before it is read."""
-    largest = settings.max_message_bytes + settings.max_data_bytes
-    limit_body(request, _ESCAPED * largest + _BODY_SLACK)
-    form = schema if isinstance(schema, Schema) else schema(settings)
-    body: dict[str, Any] = parser.parse(form, request, location="json")
-    return body
+def body_of(request: Request, settings: Settings, form: Callable[[Settings], Schema] | Schema) -> dict[str, Any]:
+    """Parse the body of *request* by *form*."""
+    value = json_body(request, settings)
+    return formed(value, form if isinstance(form, Schema) else form(settings))
 
 
-def query_of(schema: Schema) -> dict[str, Any]:
-    """Parse the request's query by *schema*."""
-    query: dict[str, Any] = parser.parse(schema, request, location="query")
-    return query
+def message_of(request: Request, settings: Settings) -> tuple[Any, Target | None]:
+    """Read a message from the body of *request*, and the message that gives way to this one.
+
+    The usual body is a text alone, which is a message as it is. Any other one takes the whole form.
+    """
+    value = json_body(request, settings)
+    message = plain_message(value, settings)
+    if message is not None:
+        return message, None
+    body = formed(value, continue_body(settings))
+    return message_in(body), body["replaces"]
 
 
-def idempotency_key(access: Access, route: str) -> str | None:
+def idempotency_key(request: Request, access: Access, route: str) -> str | None:
     """Make a token from the client's own key, for this route and owner only. None if there is no key."""
-    key = request.headers.get("Idempotency-Key")
+    key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
         return None
     check_name(key, "Idempotency-Key")
@@ -58,13 +62,13 @@ def idempotency_key(access: Access, route: str) -> str | None:
     return hashlib.blake2b(scope.encode(), digest_size=16).hexdigest()
 
 
-def expected_state(access: Access, session_id: str) -> str:
+def expected_state(request: Request, access: Access, session_id: str) -> str:
     """Read the state that If-Match asks for. "" stands for any. If several are named, take the one of the session.
 
     Raises:
         BadEtag: The header is no list of ETags.
     """
-    header = request.headers.get("If-Match")
+    header = request.environ.get("HTTP_IF_MATCH")
     states = None if header is None else states_of(header)
     if states is None:
         return ""
@@ -74,32 +78,32 @@ def expected_state(access: Access, session_id: str) -> str:
     return states[0] if states else "0-0"  # which no session has
 
 
-def matches(session: AnySession) -> bool:
+def matches(request: Request, session: AnySession) -> bool:
     """Tell whether a session is in a state that If-Match names, or the header is missing.
 
     Raises:
         BadEtag: The header is no list of ETags.
     """
-    header = request.headers.get("If-Match")
+    header = request.environ.get("HTTP_IF_MATCH")
     states = None if header is None else states_of(header)
     return states is None or etag(session) in states
 
 
-def is_known(state: str) -> bool:
-    """Tell whether If-None-Match names the state. A header that is no list of ETags only costs the whole answer."""
-    header = request.headers.get("If-None-Match")
+def is_known(request: Request, state: State) -> bool:
+    """Tell whether If-None-Match names a *state*. A header that is no list of ETags only costs the whole answer."""
+    header = request.environ.get("HTTP_IF_NONE_MATCH")
     if header is None:
         return False
     try:
         states = states_of(header)
     except BadEtag:
         return False
-    return states is None or state in states
+    return states is None or etag(state) in states
 
 
-def known_event() -> str | None:
+def known_event(request: Request) -> str | None:
     """Read the id of the last event that the client has, from the header or the query. None: it has none."""
-    asked: str | None = query_of(FOLLOW_QUERY)["last_event_id"]
+    asked: str | None = query_of(request, FOLLOW_QUERY)["last_event_id"]
     return request.headers.get(LAST_EVENT_ID) or asked
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Request, Response
 
 from ..operations import streamed
 from ..operations.access import Access
@@ -10,22 +10,22 @@ from . import sse
 from .answers import StoppedJson
 from .door import Door
 from .reading import id_of, known_event
-from .response import marked
+from .response import answer
 from .shown import message_shown
 
 CURRENT = "current"
 """Name of the reply in progress, in the place of its id."""
 
 
-def follow_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
+def follow_reply(request: Request, door: Door, access: Access, session_id: str, turn: str) -> Response:
     """Replay a streamed reply, or resume it behind the last event that the client has. 204: none is in progress."""
-    reply = streamed.follow(access, session_id, _reply_of(session_id, turn), known_event())
+    reply = streamed.follow(access, session_id, _reply_of(session_id, turn), known_event(request))
     if reply is None:
         return Response(status=204)
-    return sse.reply_stream(reply, access.settings, is_short=not sse.is_possible())
+    return sse.reply_stream(reply, access.settings, is_short=not sse.is_possible(request))
 
 
-def stop_reply(door: Door, access: Access, session_id: str, turn: str) -> Response:
+def stop_reply(request: Request, door: Door, access: Access, session_id: str, turn: str) -> Response:
     """Stop a streamed reply, and store it as far as it had come."""
     ended = streamed.stop(access, session_id, _reply_of(session_id, turn))
     shown: StoppedJson = {
@@ -34,7 +34,7 @@ def stop_reply(door: Door, access: Access, session_id: str, turn: str) -> Respon
         "status": ended.fate,
         "reply": message_shown(ended.message, access.settings),
     }
-    return marked(shown, 200, None)
+    return answer(shown, 200)
 
 
 def _reply_of(session_id: str, turn: str) -> str:

@@ -1,17 +1,17 @@
-"""HTTP body > JSON value, strict and bounded. Every refusal is one of our errors. webargs does the rest."""
+"""HTTP body > JSON value, strict and bounded. Body and query > form. Every refusal is one of our errors."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from functools import lru_cache
+from typing import Any, Literal, NoReturn
 
-import flask
-from marshmallow import Schema, ValidationError, fields, missing
-from webargs.flaskparser import FlaskParser
+from flask import Request
+from marshmallow import Schema, ValidationError, fields
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from ..config import Settings
 from ..domain import json_text
 from ..domain.json_search import shortened
 from ..domain.validation import MAX_SEQ
@@ -27,6 +27,10 @@ _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG, _HUGE = b"0" * 19, b"0" * 4300
 """Digits of an integer that may have more than 64 bits, and of one that takes long to convert."""
 
+_BODY_SLACK = 65_536
+_ESCAPED = 3
+"""Most bytes of escaped JSON for one byte of UTF-8. An emoji of 4 bytes takes 12."""
+
 MOST_TOLD = 20
 """Most errors that an answer lists."""
 
@@ -34,39 +38,52 @@ _PLACED = 65_536
 """Bytes of the largest body in which the place of a bad value is searched. In a larger one the decoder's words must do."""
 
 
-class RequestParser(FlaskParser):
-    """Parser of webargs that reads JSON in our way and raises our errors."""
+def query_of(request: Request, form: Schema) -> dict[str, Any]:
+    """Load the query of *request* by *form*. Of several values of a name the first counts. Unknown names are left out."""
+    return _loaded(form, request.args.to_dict(), "exclude")
 
-    def load_json(self, req: flask.Request, schema: Schema) -> Any:
-        """Read the body as a value that can be stored. ``missing`` without a body."""
-        text = _body(req)
-        if not text and not req.content_length:
-            return missing
-        if not req.is_json:
-            raise UnsupportedMediaType(
-                f"the body must be application/json, not {req.mimetype or 'without a type'}. Nothing was written."
-            )
-        value = json_value(_whole(req, text))
-        _refuse_unknown(value, schema, "")
-        return value
 
-    def handle_error(
-        self,
-        error: ValidationError,
-        req: flask.Request,
-        schema: Schema,
-        *,
-        error_status_code: int | None,
-        error_headers: Mapping[str, str] | None,
-    ) -> NoReturn:
-        """Raise the form's errors, by place instead of nested."""
+def json_body(request: Request, settings: Settings) -> Any:
+    """Read the body of *request* as a value that can be stored. {} without a body. The body is bounded before it is read.
+
+    Raises:
+        TooLarge, UnsupportedMediaType, BadJson, NotSerializable, TooDeep: There is no such value.
+    """
+    text = _body(request, _ESCAPED * (settings.max_message_bytes + settings.max_data_bytes) + _BODY_SLACK)
+    length = request.content_length or 0
+    if not text and not length:
+        return {}
+    if request.environ.get("CONTENT_TYPE") != "application/json" and not request.is_json:
+        raise _no_json("application/json", request)
+    if len(text) < length:
+        raise BadJson(_CUT)
+    return json_value(text)
+
+
+def formed(value: Any, form: Schema) -> dict[str, Any]:
+    """Load a *value* of JSON by *form*.
+
+    Raises:
+        InvalidRequest: It does not have that form.
+    """
+    _refuse_unknown(value, form, "")
+    return _loaded(form, value, "raise")
+
+
+def _loaded(form: Schema, value: Any, unknown: Literal["exclude", "raise"]) -> dict[str, Any]:
+    """Load *value* by *form*, and raise the form's errors by place instead of nested."""
+    try:
+        found: dict[str, Any] = form.load(value, unknown=unknown)
+    except ValidationError as error:
         errors: dict[str, list[str]] = {}
-        for found in error.messages_dict.values():  # one per location: json, query
-            _flatten(found, "", errors)
-        raise InvalidRequest(_few(errors))
+        _flatten(error.messages, "", errors)
+        raise InvalidRequest(_few(errors)) from error
+    return found
 
 
-parser = RequestParser()
+def _no_json(mimetype: str, request: Request) -> UnsupportedMediaType:
+    given = request.mimetype or "without a type"
+    return UnsupportedMediaType(f"the body must be {mimetype}, not {given}. Nothing was written.")
 
 
 def json_value(text: bytes, deepest: int = json_text.MAX_DEPTH) -> Any:
@@ -78,7 +95,10 @@ def json_value(text: bytes, deepest: int = json_text.MAX_DEPTH) -> Any:
         TooDeep: The value is nested deeper than so many levels.
     """
     value, is_finite = _decoded(text)
-    encoded = json_text.encode_decoded(value, deepest, is_placed=len(text) <= _PLACED)
+    if is_finite and text.count(b"[") + text.count(b"{") <= deepest:
+        encoded = json_text.write(value)  # without a look at its depth, which takes longer than all else
+    else:
+        encoded = json_text.encode_decoded(value, deepest, is_placed=len(text) <= _PLACED)
     # Of two values of one name the first one would be lost, and with it a colon.
     if _colons(text) != encoded.count(b":"):
         raise BadJson("the body is no JSON: an object has a name twice. Nothing was written.")
@@ -125,36 +145,34 @@ def _colons(text: bytes) -> int:
     return colons
 
 
-def body_text(req: flask.Request, mimetype: str) -> bytes:
-    """Read the body of a request whose media type is *mimetype*, or JSON."""
-    if req.mimetype != mimetype and not req.is_json:
-        raise UnsupportedMediaType(
-            f"the body must be {mimetype}, not {req.mimetype or 'without a type'}. Nothing was written."
-        )
-    return _whole(req, _body(req))
+def body_text(request: Request, mimetype: str, most: int) -> bytes:
+    """Read the body of *request*, of *most* bytes, whose media type is *mimetype*, or JSON."""
+    if request.mimetype != mimetype and not request.is_json:
+        raise _no_json(mimetype, request)
+    text = _body(request, most)
+    if len(text) < (request.content_length or 0):
+        raise BadJson(_CUT)
+    return text
 
 
-def limit_body(request: flask.Request, limit: int) -> None:
-    """Limit the body of *request* to *limit* bytes, or to the host's own limit if that is lower."""
-    allowed = request.max_content_length
-    request.max_content_length = limit if allowed is None else min(allowed, limit)
-
-
-def _body(req: flask.Request) -> bytes:
-    """Read the whole body. A body in chunks, without a length, is read up to the limit.
+def _body(request: Request, most: int) -> bytes:
+    """Read the whole body, of *most* bytes or the host's own limit. A body without a length is read up to the limit.
 
     Raises:
+        TooLarge: It is over the limit.
         BadJson: The client has gone before the end of the body, or its chunks are none.
     """
-    limit, length = req.max_content_length or 0, req.content_length
+    allowed = request.max_content_length
+    limit = request.max_content_length = most if allowed is None else min(allowed, most)
+    length = request.content_length
     try:
-        text = req.get_data(cache=True)
+        text = request.get_data(cache=True)
     except RequestEntityTooLarge:
         text = None
     except _CUT_OFF as error:
         raise BadJson(_CUT) from error
     except Exception as error:  # of a server that we do not know, or a bug
-        _log.warning("the body for %s could not be read", req.endpoint, exc_info=True)
+        _log.warning("the body for %s could not be read", request.endpoint, exc_info=True)
         raise BadJson(_CUT) from error
     if text is None or (text and length is None and len(text) == limit):
         raise body_too_large(limit, min(length or limit + 1, MAX_SEQ))
@@ -164,17 +182,7 @@ def _body(req: flask.Request) -> bytes:
 _CUT_OFF = (OSError, EOFError, ValueError, HTTPException)
 """Kinds of the errors that known servers raise for a client that has gone, and for chunks that are none."""
 _CUT = "the body ends before it is whole. Nothing was written."
-
-
-def _whole(req: flask.Request, text: bytes) -> bytes:
-    """Return the body *text*. Some servers give what came, where the client has gone before its end.
-
-    Raises:
-        BadJson: The body is shorter than its headers say.
-    """
-    if len(text) < (req.content_length or 0):
-        raise BadJson(_CUT)
-    return text
+"""Refusal of a body that is shorter than its headers say. Some servers give what came before the client has gone."""
 
 
 def _integer(text: str) -> int:
@@ -196,9 +204,14 @@ def _refuse_unknown(value: Any, schema: Schema, place: str) -> None:
     unknown = len(value) - len(schema.load_fields.keys() & value.keys())
     if unknown > MOST_TOLD:
         raise InvalidRequest({place or "body": [f"{unknown:,} names of this object are unknown."]})
-    for name, field in schema.load_fields.items():
-        if isinstance(field, fields.Nested):
-            _refuse_unknown(value.get(name), field.schema, _place_of(name, place))
+    for name, nested in _nested(schema):
+        _refuse_unknown(value.get(name), nested, _place_of(name, place))
+
+
+@lru_cache
+def _nested(schema: Schema) -> list[tuple[str, Schema]]:
+    """List the forms within a form, by their names."""
+    return [(name, field.schema) for name, field in schema.load_fields.items() if isinstance(field, fields.Nested)]
 
 
 def _few(errors: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Response
+from werkzeug.datastructures import Headers
 
 from ..domain import json_text
-from ..domain.clock import as_datetime
 from ..domain.results import Receipt
 from ..operations.messages import MessagePage
 from ..sessions.session import AnySession, base_of
@@ -17,19 +17,34 @@ from .answers import timestamp
 State = AnySession | Receipt | MessagePage
 """Whatever knows a state of a session."""
 
+VARY = "Cookie, Authorization"
+"""Headers by which most apps know their user. What is answered to one is not for another."""
+
 
 def answer(value: Mapping[str, Any], status: int, state: State | None = None) -> Response:
     """Answer with *value* as JSON, and with the headers of the *state* that the value shows."""
-    response = marked(value, status, state)
-    return response if state is None else tagged(response, state)
+    return _json(value, status, state, [] if state is None else _headers_of(state))
 
 
-def marked(value: Mapping[str, Any], status: int, state: State | None) -> Response:
+def marked(value: Mapping[str, Any], status: int, state: State) -> Response:
     """Answer with *value* as JSON, marked if its *state* comes from the fallback, and if that does not know all of it."""
-    if state is None or not state.fallback:
-        return Response(json_text.dump(value), status, content_type="application/json")
-    headers, marks = degraded(state.fallback, partial=state.partial)
-    return Response(json_text.dump({**value, **marks}), status, headers, content_type="application/json")
+    return _json(value, status, state, [])
+
+
+def unchanged(state: State) -> Response:
+    """Answer that the client has this *state* of the session."""
+    return Response(status=304, headers=_headers_of(state))
+
+
+def _json(value: Mapping[str, Any], status: int, state: State | None, headers: list[tuple[str, str]]) -> Response:
+    if state is not None and state.fallback:
+        marking, marks = degraded(state.fallback, partial=state.partial)
+        value, headers = {**value, **marks}, [*marking.items(), *headers]
+    body = json_text.dump(value)
+    found = Headers()
+    # All together, since each header that is set alone is looked for before.
+    found[0:] = [("Content-Type", "application/json"), ("Content-Length", f"{len(body)}"), *headers]
+    return Response([body], status, found)
 
 
 def degraded(fallback: str, *, partial: bool) -> tuple[dict[str, str], dict[str, bool]]:
@@ -39,20 +54,22 @@ def degraded(fallback: str, *, partial: bool) -> tuple[dict[str, str], dict[str,
     return {"Convstore-Degraded": fallback}, {"degraded": True}
 
 
-def tagged(response: Response, state: State) -> Response:
-    """Add the headers that name a session's state and its end."""
-    response.set_etag(etag(state))
-    response.headers["Cache-Control"] = "private, no-cache"  # one person's, and revalidated each time
-    expires_at = as_datetime(state.expires_at_ms) if isinstance(state, (Receipt, MessagePage)) else state.expires_at
-    response.headers["Convstore-Expires-At"] = timestamp(expires_at)
+def _headers_of(state: State) -> list[tuple[str, str]]:
+    """List the headers that name a session's state and its end, and those that every answer has."""
+    record = state if isinstance(state, (Receipt, MessagePage)) else base_of(state).snapshot
+    headers = [
+        ("ETag", f'"{record.created_at_ms}-{record.version}"'),
+        ("Cache-Control", "private, no-cache"),  # one person's, and revalidated each time
+        ("Convstore-Expires-At", timestamp(record.expires_at_ms)),
+    ]
     if isinstance(state, Receipt):
-        response.headers["Convstore-Level"] = state.level
-    elif not isinstance(state, MessagePage) and state.size is not None:
-        response.headers["Convstore-Size"] = f"{state.size}"
-    return response
+        headers.append(("Convstore-Level", state.level))
+    elif not isinstance(state, MessagePage) and (size := state.size) is not None:
+        headers.append(("Convstore-Size", f"{size}"))
+    return [*headers, ("X-Content-Type-Options", "nosniff"), ("Vary", VARY)]
 
 
 def etag(state: State) -> str:
     """Name one state of one session. The time of creation tells apart a session and a deleted one of the same id."""
     record = state if isinstance(state, (Receipt, MessagePage)) else base_of(state).snapshot
-    return f"{record.created_at_ms}-{state.version}"
+    return f"{record.created_at_ms}-{record.version}"

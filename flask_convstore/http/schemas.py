@@ -402,7 +402,21 @@ def forms(settings: Settings) -> dict[str, Schema]:
     return {type(form).__name__: form for form in found}
 
 
-def message_of(body: dict[str, Any]) -> Message:
+def plain_message(value: Any, settings: Settings) -> dict[str, str] | None:
+    """Make the message of a body with nothing but a text, and perhaps a role. None: *value* needs ``continue_body``."""
+    if type(value) is not dict or not value.keys() <= _PLAIN:
+        return None
+    role = value["role"] if "role" in value else first_role(settings)
+    content = value.get("content")
+    if type(content) is not str or type(role) is not str or role not in settings.client_roles:
+        return None
+    return {"role": role, "content": content}
+
+
+_PLAIN = {"role", "content"}
+
+
+def message_in(body: dict[str, Any]) -> Message:
     """Make the message of a body that a client sent."""
     metadata = None if body["metadata"] is None else Decoded(body["metadata"])
     tokens = body.get("tokens")

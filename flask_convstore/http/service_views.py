@@ -7,22 +7,22 @@ import re
 from functools import cache
 from importlib import resources
 
-from flask import Response, request
+from flask import Request, Response
 
 from ..operations.access import Access
 from .door import Door
-from .reading import query_of
+from .request import query_of
 from .response import answer
 from .schemas import SCRIPT_QUERY
 
 
-def health(door: Door, access: Access) -> Response:
+def health(request: Request, door: Door, access: Access) -> Response:
     """Tell whether sessions can be served."""
     found = door.health()
     return answer(found.public(), 200 if found.connected or found.can_start else 503)
 
 
-def openapi(door: Door, access: Access) -> Response:
+def openapi(request: Request, door: Door, access: Access) -> Response:
     """Show the routes as an OpenAPI document."""
     from .openapi.document import document_text  # seldom asked for
 
@@ -34,16 +34,16 @@ def openapi(door: Door, access: Access) -> Response:
     return response
 
 
-def metrics(door: Door, access: Access) -> Response:
+def metrics(request: Request, door: Door, access: Access) -> Response:
     """Show the metrics of all workers, for Prometheus."""
     page, content_type = door.metrics()
     return Response(page, 200, content_type=content_type)
 
 
-def script(door: Door, access: Access) -> Response:
+def script(request: Request, door: Door, access: Access) -> Response:
     """Give the browser's half, an ES module."""
     text, version = _script()
-    is_this = query_of(SCRIPT_QUERY)["v"] == version
+    is_this = query_of(request, SCRIPT_QUERY)["v"] == version
     kept = "public, max-age=31536000, immutable" if is_this else "no-cache"
     response = Response(text, 200, {"Cache-Control": kept}, mimetype="text/javascript")
     response.set_etag(version)

@@ -7,10 +7,9 @@ import hashlib
 from functools import partial
 from typing import Any
 
-from flask import Response
+from flask import Request, Response
 
 from ..domain import json_text
-from ..domain.clock import as_datetime
 from ..domain.messages import Message
 from ..domain.results import Receipt
 from ..domain.titles import title_of
@@ -18,28 +17,29 @@ from ..errors import ConflictError, OwnerRequired, SessionNotFound, behind_a_wri
 from ..operations import aliases, branching, sessions, updates
 from ..operations.access import Access
 from ..operations.replies import Replier, converse, streamed_exchange
-from ..sessions.session import AnySession, data_of
+from ..sessions.session import AnySession, base_of, data_of
 from . import schemas, sse
 from .answers import DeletedJson, SessionJson, timestamp, updated_json
 from .door import Door
-from .reading import body_of, expected_state, idempotency_key, is_known, matches, query_of
-from .response import answer, etag, marked, tagged
+from .reading import body_of, expected_state, idempotency_key, is_known, matches
+from .request import query_of
+from .response import answer, marked, unchanged
 from .shown import created, is_apps, located, session_shown
 
 _COPYING_SECONDS = 5.0
 """Time for one request to copy a session. Nothing is written where reading takes more than half of it."""
 
 
-def start_session(door: Door, access: Access) -> Response:
+def start_session(request: Request, door: Door, access: Access) -> Response:
     """Start a session. With a message, answer it too."""
     settings = access.settings
-    body = body_of(settings, schemas.start_body)
-    key = idempotency_key(access, "start")
-    message = schemas.message_of(body["message"]) if body["message"] else None
+    body = body_of(request, settings, schemas.start_body)
+    key = idempotency_key(request, access, "start")
+    message = schemas.message_in(body["message"]) if body["message"] else None
     if body["alias"] is not None:
-        return _start_by_alias(door, access, body, message, key)
+        return _start_by_alias(request, door, access, body, message, key)
     replier = door.replier() if message else None
-    if message and replier and sse.is_chosen():
+    if message and replier and sse.is_chosen(request):
         return _start_streamed(access, body, message, replier, key)
     session, receipt, last_seq = _start(access, body, message, replier, key)
     title = _title_from(message, access)
@@ -134,8 +134,8 @@ def _as_started(shown: SessionJson, receipt: Receipt, last_seq: int) -> SessionJ
     return {
         **shown,
         "version": receipt.version,
-        "updated_at": timestamp(as_datetime(receipt.updated_at_ms)),
-        "expires_at": timestamp(as_datetime(receipt.updated_at_ms + receipt.lifetime_ms)),
+        "updated_at": timestamp(receipt.updated_at_ms),
+        "expires_at": timestamp(receipt.updated_at_ms + receipt.lifetime_ms),
         "message_count": last_seq,
         "history": [message for message in shown["history"] if message["seq"] <= last_seq],
     }
@@ -147,7 +147,7 @@ def _turn_token(key: str | None) -> str | None:
 
 
 def _start_by_alias(
-    door: Door, access: Access, body: dict[str, Any], message: Message | None, key: str | None
+    request: Request, door: Door, access: Access, body: dict[str, Any], message: Message | None, key: str | None
 ) -> Response:
     """Find the session that an outside id leads to, or start a new one. With a message, continue the session."""
     if not isinstance(access.owner, str):
@@ -162,7 +162,7 @@ def _start_by_alias(
     if message:
         session_id, replier, token = session.session_id, door.replier(), _turn_token(key)
         with behind_a_write() if found is None else contextlib.nullcontext():
-            if replier and sse.is_chosen():
+            if replier and sse.is_chosen(request):
                 reply = streamed_exchange(access, session_id, message, replier, token=token, is_counted=False)
                 return located(sse.reply_stream(reply, access.settings, status), session_id)
             converse(access, session_id, message, replier, token=token, is_counted=False)
@@ -171,20 +171,20 @@ def _start_by_alias(
     return created(session, access.settings, status)
 
 
-def get_session(door: Door, access: Access, session_id: str) -> Response:
+def get_session(request: Request, door: Door, access: Access, session_id: str) -> Response:
     """Show the session. 304 if the client has this state of the session."""
-    query = query_of(schemas.GET_QUERY)
+    query = query_of(request, schemas.GET_QUERY)
     session = sessions.shown(access, session_id, last=query["last"], fields=schemas.names_of(query["fields"]))
-    if not matches(session):
+    if not matches(request, session):
         raise ConflictError(session_id, "version", expected=None, actual=session.version)
-    if is_known(etag(session)):
-        return tagged(Response(status=304), session)
+    if is_known(request, session):
+        return unchanged(session)
     return answer(session_shown(session, access.settings), 200, session)
 
 
-def update_session(door: Door, access: Access, session_id: str) -> Response:
+def update_session(request: Request, door: Door, access: Access, session_id: str) -> Response:
     """Set data fields (null removes one), the title, the lifetime."""
-    body = body_of(access.settings, schemas.update_body)
+    body = body_of(request, access.settings, schemas.update_body)
     given = body.get("data", {})
     data = json_text.Decoded((name, value) for name, value in given.items() if value is not None)
     receipt = updates.update(
@@ -194,28 +194,28 @@ def update_session(door: Door, access: Access, session_id: str) -> Response:
         removed=tuple(name for name in given if name not in data),
         title=body["title"] or "" if "title" in body else None,
         ttl=body.get("ttl"),
-        expected=expected_state(access, session_id),
+        expected=expected_state(request, access, session_id),
     )
     with behind_a_write():
         session = sessions.existing(access, session_id, last=0)
-    shown = updated_json(session, data_of(session, access.limits.history_key))
+    shown = updated_json(base_of(session).snapshot, data_of(session, access.limits.history_key))
     return answer({**shown, "version": max(receipt.version, session.version)}, 200, session)
 
 
-def delete_session(door: Door, access: Access, session_id: str) -> Response:
+def delete_session(request: Request, door: Door, access: Access, session_id: str) -> Response:
     """Delete the session."""
-    key = idempotency_key(access, "delete")
-    receipt = sessions.delete(access, session_id, expected=expected_state(access, session_id), token=key)
+    key = idempotency_key(request, access, "delete")
+    receipt = sessions.delete(access, session_id, expected=expected_state(request, access, session_id), token=key)
     if receipt is None:
         raise SessionNotFound(session_id)
     shown: DeletedJson = {"status": "deleted"}
     return marked(shown, 200, receipt)
 
 
-def compact_session(door: Door, access: Access, session_id: str) -> Response:
+def compact_session(request: Request, door: Door, access: Access, session_id: str) -> Response:
     """Go on in a new session, which begins with a summary."""
     settings = access.settings
-    body = body_of(settings, schemas.compact_body)
+    body = body_of(request, settings, schemas.compact_body)
     # Clients do not write in the name of the system, unless they may.
     role = "system" if "system" in settings.client_roles else schemas.first_role(settings)
     summary = {"role": role, "content": body["summary"]}
@@ -226,9 +226,9 @@ def compact_session(door: Door, access: Access, session_id: str) -> Response:
     return created(session, settings)
 
 
-def fork_session(door: Door, access: Access, session_id: str) -> Response:
+def fork_session(request: Request, door: Door, access: Access, session_id: str) -> Response:
     """Make a second session from the messages up to one of them."""
-    body = body_of(access.settings, schemas.FORK_BODY)
+    body = body_of(request, access.settings, schemas.FORK_BODY)
     settings = access.settings
     kept_head = partial(is_apps, settings)
     fork = branching.fork(access, session_id, body["seq"], kept_head=kept_head, seconds=_COPYING_SECONDS)

@@ -9,26 +9,51 @@ from flask import Response, request, url_for
 from flask.globals import request_ctx
 
 from ..config import Settings
-from ..domain.messages import Message
-from ..sessions.session import AnySession, data_of
-from .answers import MessageJson, SessionJson, is_visible, message_json, session_json
+from ..domain import json_text
+from ..domain.messages import Message, plain_head, stored_message
+from ..domain.numbering import id_of
+from ..sessions.baseline import Baseline
+from ..sessions.session import AnySession, base_of, data_of
+from .answers import MessageJson, SessionJson, message_json, plain_json, session_json
 from .response import answer
 
 
 def message_shown(message: Message | None, settings: Settings) -> MessageJson | None:
     """Show a message. None if there is none, or if clients may not see its role."""
-    return message_json(message) if message and is_visible(message, settings) else None
+    if message is None:
+        return None
+    role = message.body.get("role") if isinstance(message.body, dict) else None
+    return message_json(message) if role is None or role in settings.visible_roles else None
 
 
 def messages_shown(messages: Iterable[Message], settings: Settings) -> list[MessageJson]:
     """Show the messages that clients may see."""
-    return [message_json(message) for message in messages if is_visible(message, settings)]
+    roles = (None, *settings.visible_roles)  # one without a role is always seen
+    return [message_json(message) for message in messages if message.get("role") in roles]
 
 
 def session_shown(session: AnySession, settings: Settings) -> SessionJson:
     """Show a session with its data and its messages."""
-    history = messages_shown(session.messages, settings)
-    return session_json(session, history, data_of(session, settings.history_key[0]))
+    history = _history_shown(base_of(session), settings.visible_roles)
+    return session_json(base_of(session).snapshot, history, data_of(session, settings.history_key[0]))
+
+
+def _history_shown(base: Baseline, roles: tuple[str, ...]) -> list[MessageJson]:
+    """Show the messages that clients may see. Most have nothing but a time in their envelope, and need no ``Message``.
+
+    Raises:
+        CorruptValue: An envelope is not ours.
+    """
+    snapshot, history = base.snapshot, []
+    for element, seq, body in zip(snapshot.elements, base.seqs, json_text.decode_many(snapshot.bodies), strict=True):
+        plain = plain_head(element)
+        if plain is None:
+            message = stored_message(element, seq, snapshot.history_key)
+        role = body.get("role") if isinstance(body, dict) else None
+        if role is None or role in roles:
+            shown = plain_json(id_of(seq), seq, body, int(plain[1])) if plain else message_json(message)
+            history.append(shown)
+    return history
 
 
 _PROMPTS = ("system", "developer")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flask import Response, request
+from flask import Request, Response, request
 
 from ..config import Settings
 from ..domain import json_text
@@ -42,13 +42,19 @@ _HEADERS = {
 }
 
 
-def is_chosen() -> bool:
+def is_chosen(request: Request) -> bool:
     """Tell whether the client asks for a stream of events rather than for JSON, and this worker can serve one."""
+    if request.environ.get("HTTP_ACCEPT", "*/*") in _ANY_OR_JSON:
+        return False
     is_wanted = request.accept_mimetypes.best_match(["application/json", EVENT_STREAM]) == EVENT_STREAM
-    return is_wanted and is_possible()
+    return is_wanted and is_possible(request)
 
 
-def is_possible() -> bool:
+_ANY_OR_JSON = ("*/*", "application/json", "application/json, */*", "application/json, text/plain, */*")
+"""Headers of the usual clients that ask for no stream."""
+
+
+def is_possible(request: Request) -> bool:
     """Tell whether this worker can serve a stream beside other requests.
 
     gunicorn kills a worker of its kind ``sync`` that streams longer than its timeout, whatever it sends meanwhile.
@@ -65,9 +71,9 @@ def is_possible() -> bool:
     return possible
 
 
-def is_endless_possible() -> bool:
+def is_endless_possible(request: Request) -> bool:
     """Tell whether this worker can serve a stream that has no end. A test client would read it for ever."""
-    return is_possible() and bool(request.environ.get("wsgi.multithread"))
+    return is_possible(request) and bool(request.environ.get("wsgi.multithread"))
 
 
 _told: set[str] = set()

@@ -83,6 +83,16 @@ def shown(history: Sequence[Any], last: int | None, orphans: str, cuts: Collecti
     return prompts + joined(_chosen(found, _Budget(last - len(prompts), None, None)))
 
 
+def newest(history: Sequence[Any], last: int | None) -> list[Any]:
+    """Choose messages as ``shown`` does, where each stands for itself (``pairs.are_plain``)."""
+    if last is None:
+        return list(history)
+    prompts = list(itertools.takewhile(is_prompt, history))
+    others = history[len(prompts) :]
+    prompts = prompts[: max(0, last - bool(others))]
+    return [*prompts, *others[-max(1, last - len(prompts)) :]]
+
+
 def _chosen(found: list[Group], budget: _Budget) -> list[Group]:
     """Choose the newest groups that fit, and the newest one in any case. Oldest first."""
     chosen: list[Group] = []

@@ -1,7 +1,8 @@
 """Leases of turns, renewed in the background while their turns are in progress.
 
 The leases that are due at one place are renewed in one round trip, however many they are. A place is a part of a store that
-can be away by itself, such as a primary of a Cluster. Each has a thread of its own, so that none holds up the others.
+can be away by itself, such as a primary of a Cluster. Most turns are over before their lease is due, so that only then the
+place of a session is looked up.
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ class _Lease(NamedTuple):
 
 
 class Renewer:
-    """Renews the leases of all turns at one place in one process, in a thread that ends when there are no turns.
+    """Renews the leases of all turns of one store in one process. A thread waits until they are due.
 
     A new turn wakes the thread only if its lease is due before the thread wakes by itself. Most turns are over by then, and
-    cost no switch of threads.
+    cost no switch of threads. The thread ends when there are no turns. It asks no store: each place gets a thread while its
+    leases are renewed, so that none holds up the others.
     """
 
     def __init__(self) -> None:
@@ -58,6 +60,7 @@ class Renewer:
         self._every_seconds = _IDLE_SECONDS
         self._turns: dict[Hashable, _Lease] = {}
         self._thread: threading.Thread | None = None
+        self._asked: set[str] = set()  # places whose leases are being renewed
 
     def add(
         self, turn: Hashable, store: Store, command: RenewTurn, every_seconds: float, longest: float = math.inf
@@ -94,7 +97,7 @@ class Renewer:
                 if not due:
                     self._sleep(now, idle_until)
             if due:
-                self._renew(due)
+                self._renew_by_place(due)
 
     def _take_due(self, now: float) -> list[tuple[Hashable, _Lease]]:
         """List the leases that are due, and those that soon will be. Schedule their next renewal. The lock must be held."""
@@ -117,6 +120,34 @@ class Renewer:
         idle_at = min(now + self._every_seconds, idle_until)
         self._looks_at = min((lease.due_at for lease in self._turns.values()), default=idle_at)
         self._changed.wait(self._looks_at - now)
+
+    def _renew_by_place(self, due: Sequence[tuple[Hashable, _Lease]]) -> None:
+        """Renew leases in a thread for each place. Those of a place that has not answered the last time yet come soon."""
+        places: dict[str, list[tuple[Hashable, _Lease]]] = {}
+        for turn, lease in due:
+            places.setdefault(_place_of(lease), []).append((turn, lease))
+        for place, leases in places.items():
+            with self._changed:
+                is_asked = place in self._asked
+                self._asked.add(place)
+            if is_asked:
+                for turn, lease in leases:
+                    self._hasten(turn, lease)
+                continue
+            asking = threading.Thread(
+                target=self._renew_at, args=(place, leases), name="convstore-leases-of-a-place", daemon=True
+            )
+            try:
+                asking.start()
+            except RuntimeError:  # the process has too many threads
+                self._renew_at(place, leases)
+
+    def _renew_at(self, place: str, due: Sequence[tuple[Hashable, _Lease]]) -> None:
+        try:
+            self._renew(due)
+        finally:
+            with self._changed:
+                self._asked.discard(place)
 
     def _renew(self, due: Sequence[tuple[Hashable, _Lease]]) -> None:
         """Renew leases together. What fails is tried again soon, and logged once for all."""
@@ -141,23 +172,27 @@ class Renewer:
                 self._turns[turn] = lease._replace(due_at=monotonic() + _EARLY * lease.every_seconds)
 
 
-_renewers: WeakKeyDictionary[Store, dict[str, Renewer]] = WeakKeyDictionary()
+def _place_of(lease: _Lease) -> str:
+    """Find the place of a lease. "" where the store cannot tell. The renewal then tells why."""
+    try:
+        return lease.store.place_of(lease.command.session_id)
+    except Exception:
+        return ""
+
+
+_renewers: WeakKeyDictionary[Store, Renewer] = WeakKeyDictionary()
 _renewers_lock = threading.RLock()  # collecting garbage may end another turn in its midst
 if hasattr(os, "register_at_fork"):  # where processes can fork
     os.register_at_fork(after_in_child=lambda: globals().update(_renewers_lock=threading.RLock()))
 
 
-def renewer(store: Store, session_id: str) -> Renewer:
-    """Find or make the renewer of a session's place in this process.
+def renewer(store: Store) -> Renewer:
+    """Find or make the renewer of a store in this process.
 
     A forked process needs a new one. Its copy has no thread, and perhaps a lock that nobody releases.
     """
-    place = store.place_of(session_id)
     with _renewers_lock:
-        renewers = _renewers.get(store)
-        if renewers is None:
-            renewers = _renewers[store] = {}
-        found = renewers.get(place)
+        found = _renewers.get(store)
         if found is None or found.pid != os.getpid():
-            found = renewers[place] = Renewer()
+            found = _renewers[store] = Renewer()
         return found

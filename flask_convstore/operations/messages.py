@@ -21,6 +21,7 @@ from ..domain.messages import (
     emptied,
     message_of,
     stored_message,
+    stored_messages,
 )
 from ..domain.numbering import seq_in
 from ..domain.results import Messages, Receipt
@@ -94,8 +95,7 @@ def page(
     before = _seq_of(access, session_id, "before", before)
     after = _seq_of(access, session_id, "after", after)
     found = _read(access, session_id, before if after is None else None, limit, after)
-    numbered = zip(found.elements, found.seqs, strict=True)
-    messages = [stored_message(element, seq, _HISTORY) for element, seq in numbered]
+    messages = stored_messages(found.elements, found.seqs, _HISTORY)
     following = _following_back(found) if after is None else _following_forwards(found)
     found_page = MessagePage(
         messages,

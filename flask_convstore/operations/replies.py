@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..domain.commands import Append, Target, digest_if_known, named_away, token_or_new
 from ..domain.messages import Message, message_of
@@ -47,8 +47,7 @@ class Replier:
     last: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """A message and the reply to it, as stored.
 
     Attributes:
@@ -81,7 +80,7 @@ class TurnEnded(TurnLost):
 def converse(
     access: Access,
     session_id: str,
-    message: Message,
+    message: Any,
     replier: Replier | None,
     *,
     token: str | None = None,
@@ -92,6 +91,7 @@ def converse(
     """Store a user's message, call the handler, and store its reply. With a *token*, a repeat gets the first answer.
 
     Args:
+        message: A body, or a ``Message``.
         replaces: The message that gives way to this one, with all behind it.
         is_counted: Count this turn as one of the owner's in this minute. False: the caller has counted the turn.
 
@@ -117,7 +117,8 @@ def converse(
         return first_exchange(access, session_id, begun)
     try:
         with turn:
-            reply, receipt = turn.end(_reply_of(replier.handler, turn))
+            bodies = _reply_of(replier.handler, turn)
+            reply, receipt = turn.end(bodies or None, bodies)
         answered = turn.message if reply else replace(turn.message, status="unanswered")
         # Read the message before last, since a corrupt one must not keep the reply from being stored.
         return Exchange(answered, reply, receipt, turn.previous)
@@ -132,7 +133,7 @@ def converse(
 def streamed_exchange(
     access: Access,
     session_id: str,
-    message: Message,
+    message: Any,
     replier: Replier,
     *,
     token: str | None = None,
@@ -192,7 +193,7 @@ def _id_of_none(session_id: str, token: str, begun: Begun, message: Message | No
 def _only_store(
     access: Access,
     session_id: str,
-    message: Message,
+    message: Any,
     token: str | None,
     expected: str,
     replaces: Target | None,
@@ -238,14 +239,14 @@ def first_exchange(access: Access, session_id: str, begun: Begun) -> Exchange:
     return Exchange(message, replied, reply or begun.receipt, left_behind(session, seq))
 
 
-def _reply_of(handler: Handler, turn: Turn) -> Any:
-    """Call the handler, and make messages of its reply. None if the handler has none."""
+def _reply_of(handler: Handler, turn: Turn) -> list[Any]:
+    """Call the handler, and make messages of its reply. [] if the handler has none."""
     try:
         reply = handler(turn)
         is_ready = isinstance(reply, (str, dict))  # the common cases need no further test
         if not is_ready and (inspect.isawaitable(reply) or isinstance(reply, AsyncIterator)):
             reply = coroutines.run(_awaited(reply))
-        return as_messages(reply, turn.session_id) or None
+        return as_messages(reply, turn.session_id)
     except StoreError:
         raise
     except (Exception, asyncio.CancelledError) as error:

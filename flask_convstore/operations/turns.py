@@ -37,7 +37,7 @@ from ..domain.commands import (
 from ..domain.deadlines import OPERATION
 from ..domain.messages import Message, message_of, stored_message, with_id, with_status
 from ..domain.numbering import id_away, id_of
-from ..domain.pairs import is_item, is_prompt, whole
+from ..domain.pairs import are_plain, is_item, is_prompt, whole
 from ..domain.parts import Fate, Head, as_models_take, epoch_of
 from ..domain.results import Begun, Lease, Receipt, Snapshot
 from ..domain.validation import check_session_id, check_target, check_whole
@@ -54,12 +54,11 @@ from ..errors import (
     TurnUnended,
 )
 from ..sessions import content, diff
-from ..sessions.content import ContentLimits
 from ..sessions.session import AnySession, data_of, history_of, loaded
 from ..stores.store import UNTOLD_PAUSE
 from . import abandoned
 from .access import Access
-from .context_window import Count, holes, shown, window
+from .context_window import Count, holes, newest, shown, window
 from .leases import Renewer, renewer
 from .producer import Producer, drafted, is_stream
 from .sdk_replies import is_sdk_object, text_of_response
@@ -123,16 +122,17 @@ class Turn:
         self._inside: AbstractContextManager[object] | None = None
         self.session_id = command.session_id
         self.token = command.token
+        self._end_token = (
+            f"{begun.token or command.token}\n{begun.receipt.version}"  # no token of an app has a line end
+        )
+        if not (begun.receipt.fallback or begun.receipt.repeated):
+            self._began_away = False  # the usual case
 
     # Session, message, history and data are decoded on first use. A handler may need the message only.
 
     @cached_property
     def _session(self) -> AnySession:
         return loaded(self._snapshot, self._access.limits.history_key, self._access.backend.origin)
-
-    @property
-    def _limits(self) -> ContentLimits:
-        return self._access.limits.for_shape(self._snapshot.shape)
 
     @cached_property
     def message(self) -> Message:
@@ -146,18 +146,25 @@ class Turn:
 
     @cached_property
     def history(self) -> list[Any]:
-        history = history_of(self._session, self._access.limits.history_key)
-        end = bisect_right(self._snapshot.seqs, self._seq)
+        stored = self._snapshot
+        end = bisect_right(stored.seqs, self._seq)
         begin = 0 if self._last is None else max(0, end - self._last)
-        history = [as_models_take(body) for body in history[begin:end]]
-        older = self._snapshot.count - len(self._snapshot.seqs) + begin
+        history = history_of(self._session, self._access.limits.history_key)[begin:end]
+        older = stored.count - len(stored.elements) + begin
         prompts = self._prompts(older)
+        if are_plain(prompts) and are_plain(history):
+            found = newest([*prompts, *history], self._last)
+        else:
+            found = self._whole_pairs(prompts, history, begin, older)
+        return whole([*found, *self._shown], self._access.settings.orphans) if self._shown else found
+
+    def _whole_pairs(self, prompts: list[Any], history: list[Any], begin: int, older: int) -> list[Any]:
+        """Choose the messages to show where some may belong together. Arguments as ``_cuts``."""
+        history = [as_models_take(body) for body in history]
         cuts = [len(prompts) + place for place in self._cuts(history, begin, older)]
         if older > len(prompts):
             cuts.append(len(prompts))
-        orphans = self._access.settings.orphans
-        found = shown([*prompts, *history], self._last, orphans, cuts)
-        return whole([*found, *self._shown], orphans) if self._shown else found
+        return shown([*prompts, *history], self._last, self._access.settings.orphans, cuts)
 
     def _cuts(self, history: list[Any], begin: int, older: int) -> list[int]:
         """Find the places in *history*, which begins behind *older* messages, before which others were taken out."""
@@ -239,7 +246,7 @@ class Turn:
             InvalidInput: The turn has ended. Nothing was written.
         """
         given = [body for message in messages for body in as_messages(message, self.session_id)]
-        elements = content.added(given, self._limits).elements
+        elements = self._accepted(given).elements
         with self._ending:
             if self._end:
                 raise _replied_already()
@@ -268,17 +275,21 @@ class Turn:
         message, _ = self.end(reply)
         return message
 
-    def end(self, reply: Any) -> tuple[Message | None, Receipt]:
+    def end(self, reply: Any, bodies: list[Any] | None = None) -> tuple[Message | None, Receipt]:
         """Store a reply as ``reply`` does, and return the receipt too. None after a reply returns that reply again.
 
         After a reply whose answer was lost, None stores that one, if it is not stored yet.
+
+        Args:
+            bodies: The messages of *reply*, where they were made already.
         """
         with self._ending:
             if self._end and reply is None:
                 return self._end
             if self._end or self._producer:
                 raise _replied_already()
-            bodies = as_messages(reply, self.session_id)
+            if bodies is None:
+                bodies = as_messages(reply, self.session_id)
             commit = self._lost if self._lost and not bodies else self._commit_of(bodies)
             receipt = self._committed(commit)
             self._end = self._replied(commit, receipt), receipt
@@ -323,7 +334,7 @@ class Turn:
 
     def head(self) -> Head:
         token, version = self._begun.token or self.token, self._begun.receipt.version
-        added = self._added and content.added(self._added, self._limits).elements
+        added = self._added and self._accepted(self._added).elements
         message = self.message.id if self._element else ""
         return Head(message, token, version, tuple(text.decode() for text in added or ()))
 
@@ -354,7 +365,9 @@ class Turn:
         """Make the reply as it is stored."""
         if not commit.elements or commit.status:
             return None
-        return message_of(with_id(commit.elements[-1], self.reply_id), receipt.first_seq or 0)
+        element, seq = commit.elements[-1], receipt.first_seq or 0
+        has_its_place = seq == self._seq + 1 and not self._began_away  # the id is made of it
+        return message_of(element if has_its_place else with_id(element, self.reply_id), seq)
 
     def _committed(self, commit: CommitTurn) -> Receipt:
         """Apply *commit*. One whose answer is lost is kept."""
@@ -372,10 +385,11 @@ class Turn:
 
     def _commit_of(self, bodies: list[Any]) -> CommitTurn:
         """Make the command that ends the turn with the messages added and *bodies*. []: the turn has no reply."""
-        elements, _, usage = content.added([*self._added, *bodies], self._limits)
-        fields = self._changed_fields()
+        elements, _, usage = self._accepted([*self._added, *bodies] if self._added else bodies)
+        # Without a look at them, nobody can have changed them.
+        fields = self._changed_fields() if "data" in self.__dict__ else ()
         status: Literal["", "unanswered"] = "" if bodies else "unanswered"
-        values = tuple((name, text or b"") for name, _, text in fields)
+        values = tuple([(name, text or b"") for name, _, text in fields]) if fields else ()
         if elements and self._began_away:
             elements = (*elements[:-1], with_id(elements[-1], self.reply_id))
         return CommitTurn(
@@ -390,16 +404,19 @@ class Turn:
             digest=digest_of(f"{self.attempt} {status}", elements, values),
         )
 
+    def _accepted(self, bodies: list[Any]) -> content.Added:
+        """Convert messages of the turn. Errors name the key of its history."""
+        return content.added(bodies, self._access.limits.for_shape(self._snapshot.shape))
+
     def _changed_fields(self) -> tuple[FieldChange, ...]:
-        if "data" not in self.__dict__:
-            return ()  # the handler has not used the data
         data: object = self.data
         if not isinstance(data, Mapping):
             reason = (
                 "turn.data must stay a dict of fields: change the dict instead of replacing it. Nothing was written."
             )
             raise InvalidInput(reason, "data")
-        return diff.changed_fields(self._snapshot.fields, data, self._limits)
+        limits = self._access.limits.for_shape(self._snapshot.shape)
+        return diff.changed_fields(self._snapshot.fields, data, limits)
 
     def move_to(self, session_id: str, version: int) -> None:
         """End the turn by moving the conversation to *session_id*. This session takes no messages from then on.
@@ -420,10 +437,6 @@ class Turn:
         )
         self._end = None, self._access.apply(command)
 
-    @property
-    def _end_token(self) -> str:
-        return f"{self._begun.token or self.token}\n{self._begun.receipt.version}"  # no token of an app contains a line end
-
     def _renewal(self) -> RenewTurn:
         return RenewTurn(
             session_id=self.session_id, owner=self._access.owner, turn=self.attempt, lease_ms=self._lease_ms
@@ -435,9 +448,8 @@ class Turn:
 
     def _renew_from_now(self) -> None:
         store = self._access.store
-        self._renewer = renewer(store, self.session_id)
-        longest = self._access.settings.turn_max
-        self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000, longest)
+        self._renewer = renewer(store)
+        self._renewer.add(self, store, self._renewal(), self._lease_ms / 3000, self._access.settings.turn_max)
 
     def __enter__(self) -> Turn:
         try:
@@ -529,13 +541,14 @@ def begin(
         check_target(replaces, "replaces")
     (element,), first_title, usage = content.added([message], access.limits)
     chosen = _policy(access, policy)
+    wait = access.settings.turn_wait if chosen == "wait" else 0
     command = BeginTurn(
         session_id=session_id,
         owner=access.owner,
         element=element,
         lease_ms=round(access.settings.turn_lease * 1000),
         supersede=chosen == "supersede",
-        last=_messages_to_read(last),
+        last=None if last is None else _messages_to_read(last),
         expected=expected,
         replaces=replaces or "",
         first_title=first_title,
@@ -544,10 +557,10 @@ def begin(
         digest=digest_if_known(token, request_of("turn", replaces), (element,)),
     )
     try:
-        with OPERATION.within(seconds_for(access, policy)):
+        with OPERATION.within(access.settings.budget + wait):
             if is_counted:
                 access.count_turn()
-            begun = _begin_when_free(access, command, chosen, follows=follows)
+            begun = _begin_when_free(access, command, wait, follows=follows)
             if begun.reply or begun.snapshot is None:
                 return None, begun
             return Turn(access, command, begun, last), begun
@@ -579,7 +592,7 @@ def hold(access: Access, session_id: str, *, policy: Policy | None = None) -> tu
         supersede=chosen == "supersede",
     )
     try:
-        begun = _begin_when_free(access, command, chosen)
+        begun = _begin_when_free(access, command, access.settings.turn_wait if chosen == "wait" else 0)
         if begun.snapshot is None:
             raise SessionNotFound(session_id)
         return Turn(access, command, begun, None), begun.snapshot
@@ -618,17 +631,17 @@ def seconds_for(access: Access, policy: Policy | None) -> float:
     return access.settings.budget + (access.settings.turn_wait if _policy(access, policy) == "wait" else 0)
 
 
-def _begin_when_free(access: Access, command: BeginTurn, policy: str, *, follows: bool = False) -> Begun:
-    """Take the turn. With the policy to wait, stand in line until the turn is free.
+def _begin_when_free(access: Access, command: BeginTurn, wait: float, *, follows: bool = False) -> Begun:
+    """Take the turn. Stand in line until the turn is free, for *wait* seconds at most.
 
     An earlier try may have stored the message. Then each error says so.
     """
-    deadline = monotonic() + (access.settings.turn_wait if policy == "wait" else 0)
+    deadline = monotonic() + wait
     is_stored: bool | None = False
     try:
         while True:
             try:
-                return access.begin(_waiting(command, deadline - monotonic()))
+                return access.begin(_waiting(command, deadline - monotonic()) if wait else command)
             except TurnUnended as before:
                 abandoned.end_before(access, command.session_id, before)
             except TurnInProgress as busy:
@@ -661,10 +674,8 @@ def _wait(access: Access, command: BeginTurn, busy: TurnInProgress, left: float)
     access.store.wait_for_turn(command.session_id, command.attempt, seconds)
 
 
-def _messages_to_read(last: int | None) -> int | None:
+def _messages_to_read(last: int) -> int:
     """Count the messages to read: the *last* ones, and the one before, whose status tells how its turn ended."""
-    if last is None:
-        return None
     check_whole(last, "last", 1)
     return min(max(last, 2), MAX_LOADED)
 
@@ -679,6 +690,8 @@ def as_messages(reply: Any, session_id: str) -> list[Any]:
     """List the messages that a handler returned: those of a list of message dicts, or one, or none."""
     if isinstance(reply, (list, tuple)) and reply and all(map(_is_message, reply)):
         return list(reply)
+    if isinstance(reply, str):
+        return [{"role": "assistant", "content": reply}]  # the usual case, as ``as_message`` has it
     body = reply if is_item(reply) else as_message(reply, session_id)
     return [] if body is None else [body]
 

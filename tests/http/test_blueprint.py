@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 import flask_convstore
 from flask_convstore import ConversationStore, ConvstoreError, CorruptValue, Message, Turn
-from flask_convstore.domain.clock import as_milliseconds, now_ms
+from flask_convstore.domain.clock import as_milliseconds, wall_seconds
 from flask_convstore.errors import StoreMisconfigured
 
 from ..clocks import Moment
@@ -300,7 +300,7 @@ def test_what_python_saved_is_served(service: Service) -> None:
     assert shown["data"] == {}
     assert shown["history"][0]["parts"] == [1]
     assert [message["content"] for message in shown["history"][1:]] == ["User: hi", None]
-    with Moment(now_ms) as moment:  # the server has the clock of this machine
+    with Moment(lambda: int(1000 * wall_seconds())) as moment:  # the server has the clock of this machine
         shown = service.get("data")
     assert (shown["data"], shown["history"]) == ({"complete": True}, [])
     assert as_milliseconds(datetime.fromisoformat(shown["expires_at"])) - 24 * 3_600_000 in moment

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from flask_convstore import Turn
+from flask_convstore.config import Settings
+from flask_convstore.http import schemas
+from flask_convstore.http.request import formed
 
 from ..servers import Server
 from ..service import OwnedService, Service, problem
@@ -272,3 +276,36 @@ def test_a_look_at_the_target_is_one_round_trip_more(server: Server) -> None:
             with service.app.app_context():
                 service.convstore.drop(session_id, after=0)
         assert (said, replaced, dropped) == (1, 2, 2)
+
+
+# ---- the usual body
+
+
+@pytest.mark.parametrize("roles", [("user",), ("assistant", "tool"), ("system", "user")])
+def test_the_usual_body_becomes_the_message_that_the_form_makes_of_it(roles: tuple[str, ...]) -> None:
+    """The short way must take nothing that the form refuses, and must change nothing."""
+    settings = Settings(client_roles=roles)
+    form = schemas.continue_body(settings)
+    taken = 0
+    for value in _bodies():
+        message = schemas.plain_message(value, settings)
+        if message is not None:
+            assert message == schemas.message_in(formed(value, form)).body
+            assert list(message) == ["role", "content"]
+            taken += 1
+    assert taken > 1
+
+
+def _bodies() -> Iterator[Any]:
+    """Make bodies, of which some are usual."""
+    contents: list[Any] = ["hi", "", None, 1, True, [], {}, [{"type": "text", "text": "hi"}]]
+    roles: list[Any] = ["user", "assistant", "tool", "system", "", None, 1, [], {}]
+    yield from (None, [], "hi", 1, {}, {"role": "user"})
+    for content in contents:
+        yield {"content": content}
+        for role in roles:
+            yield {"content": content, "role": role}
+            yield {"role": role, "content": content, "id": "my-7"}
+    yield {"content": "hi", "replaces": 1}
+    yield {"content": "hi", "metadata": None}
+    yield {"content": "hi", "unknown": 1}

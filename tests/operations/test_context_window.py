@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_convstore import InvalidInput
-from flask_convstore.operations.context_window import window
+from flask_convstore.domain.pairs import are_plain
+from flask_convstore.domain.parts import as_models_take
+from flask_convstore.operations.context_window import newest, shown, window
 from flask_convstore.operations.turns import begin
 
 from ..domain.tool_talk import VENDORS, Talk, talk
@@ -80,6 +82,25 @@ def test_a_window_is_whole_and_within_its_limits(vendor: str, seed: int, last: i
     assert shown[-1] == history[-1], "the newest message is there"
     fits = (last is None or len(shown) <= last) and (tokens is None or sum(map(cost, shown)) <= tokens)
     assert fits or shown == [*prompts, history[-1]], "the newest message is too long already"
+
+
+BODIES = [SYSTEM, user(), {"role": "model", "content": None}, {"a": 1}, "text"]
+ODD_BODIES = [user(""), {"role": "tool", "content": "42"}, {"role": "user", "content": ["part"]}, {"parts": []}]
+
+
+@pytest.mark.parametrize("last", [None, 1, 2, 3, 9])
+@pytest.mark.parametrize("cuts", [(), (0, 2)])
+def test_the_short_way_shows_the_same(last: int | None, cuts: tuple[int, ...]) -> None:
+    """A turn takes the short way where no message needs another one, wherever others were taken out."""
+    for history in itertools.chain.from_iterable(itertools.product(BODIES, repeat=length) for length in range(5)):
+        assert are_plain(history)
+        assert newest(history, last) == shown(history, last, "drop", cuts)
+        assert [*map(as_models_take, history)] == [*history]
+
+
+@pytest.mark.parametrize("odd", ODD_BODIES)
+def test_the_short_way_is_for_plain_histories(odd: dict[str, Any]) -> None:
+    assert not are_plain([user(), odd, "text"])
 
 
 def test_a_window_is_the_largest_that_fits() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -71,6 +72,38 @@ def test_a_lost_turn_is_not_renewed_again(error: ConvstoreError) -> None:
     assert store.counts["lost"] == 1
     for turn in ("lost", "kept"):
         renewer.remove(turn)  # as its block does at its end, even if the turn was lost
+
+
+class Places(Renewals):
+    """A store of which each session is a place of its own. One of these hangs, and one cannot be told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def place_of(self, session_id: str) -> str:
+        if session_id == "untold":
+            raise OSError("the disk is full")
+        return session_id
+
+    def renew(self, commands: Sequence[RenewTurn]) -> list[ConvstoreError | None]:
+        answers = super().renew(commands)
+        if commands[0].session_id == "hangs":
+            self.goes_on.wait(10)
+        return answers
+
+
+def test_a_place_that_hangs_holds_up_no_other() -> None:
+    renewer, store = Renewer(), Places()
+    names = ("hangs", "untold", "answers")
+    for name in names:
+        renewer.add(name, store, renewal(name), 0.02)
+    wait_for(lambda: min(store.counts["answers"], store.counts["untold"]) >= 5, "the others are renewed on")
+    assert store.counts["hangs"] == 1, "it is not asked again before it answers"
+    store.goes_on.set()
+    wait_for(lambda: store.counts["hangs"] >= 5, "it is renewed on")
+    for name in names:
+        renewer.remove(name)
 
 
 @pytest.mark.slow

@@ -1121,7 +1121,7 @@ def test_no_lease_is_renewed_before_its_time_or_after_its_turn(harness: Harness)
     conversations = PlainConversations(recorder := Recorder(harness.store), Settings(turn_lease=60))
     conversations.save_session("s", {"history": []})
     conversations.save_session("t", {"history": []})
-    renewer = leases.renewer(recorder, "s")
+    renewer = leases.renewer(recorder)
     with take(conversations), take(conversations, session_id="t"):
         threads = [thread for thread in threading.enumerate() if thread.name == "convstore-leases"]
         assert renewer._thread in threads
@@ -1456,8 +1456,8 @@ def age(conversations: PlainConversations, harness: Harness) -> None:
 
 def test_the_renewer_is_one_per_store() -> None:
     store = MemoryStore(limits_of(Settings()))
-    assert leases.renewer(store, "s") is leases.renewer(store, "t")
-    assert leases.renewer(MemoryStore(limits_of(Settings())), "s") is not leases.renewer(store, "s")
+    assert leases.renewer(store) is leases.renewer(store)
+    assert leases.renewer(MemoryStore(limits_of(Settings()))) is not leases.renewer(store)
 
 
 # ---- several messages in one turn

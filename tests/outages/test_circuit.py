@@ -187,7 +187,7 @@ def test_a_call_that_garbage_collection_ends_in_the_midst_of_another_does_not_ha
     def end_two() -> None:
         with circuit._lock, leases._renewers_lock:
             circuit.failed()
-            leases.renewer(World().inner, "s")
+            leases.renewer(World().inner)
             circuit.answered()
 
     thread = threading.Thread(target=end_two, daemon=True)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-LATE = {"marshmallow", "webargs", "apispec", "sqlite3", "ctypes"}
+LATE = {"marshmallow", "apispec", "sqlite3", "ctypes"}
 """Flask and redis-py do not bring these. They do bring hiredis, asyncio, redis.asyncio, redis.cluster and redis.sentinel."""
 
 APP = """
@@ -37,7 +37,7 @@ def test_the_package_imports_what_it_needs_at_once() -> None:
 def test_an_app_has_its_views_before_the_first_request() -> None:
     """Else the first request of each worker would wait for marshmallow."""
     found = imported(f"import flask_convstore\n{APP}")
-    assert {"marshmallow", "webargs", "flask_convstore.http.session_views"} <= found
+    assert {"marshmallow", "flask_convstore.http.session_views"} <= found
     ours = {f"flask_convstore.{late}" for late in ("http.openapi", "inspector", "stores.embedded")}
     assert not {"apispec", "ctypes", *ours} & found
 
