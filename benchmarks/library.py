@@ -88,7 +88,9 @@ def _calls(store: ConversationStore, client: Any, compare: Comparing, size: int)
         session["topic"] = str(next(count))
         store.save_session("m", session)
 
-    yield reading("save a changed field", size, "floor's append", save, lambda: floor.append("m", USER), _at(size, 1_000, 3.0))
+    yield reading(
+        "save a changed field", size, "floor's append", save, lambda: floor.append("m", USER), _at(size, 1_000, 3.0)
+    )
 
 
 def _mapping(store: ConversationStore, floor: Floor, compare: Comparing, size: int) -> Iterator[Result]:
@@ -126,7 +128,9 @@ def _decoding(store: ConversationStore, compare: Comparing, size: int) -> Result
     text = b'{"topic":"x","history":[' + b",".join(bodies_of(snapshot.elements)) + b"]}"
     assert loaded(snapshot, "history", "") == orjson.loads(text)
     make = partial(loaded, snapshot, "history", "")
-    return compare("stored elements > session", size, "orjson.loads", make, partial(orjson.loads, text), _at(size, 100, 1.5))
+    return compare(
+        "stored elements > session", size, "orjson.loads", make, partial(orjson.loads, text), _at(size, 100, 1.5)
+    )
 
 
 def _with_a_receiver(store: ConversationStore, compare: Comparing) -> Result:
