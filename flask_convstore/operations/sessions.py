@@ -284,9 +284,10 @@ def create(
         content.added([message], access.limits)
     mode: Mode = "first" if is_first else "create"
     command = diff.whole(session_id, data, access.limits, access.owner, access.ttl_ms(ttl), mode)
-    command = replace(command, may_start_away=may_start_away)
     if token:
-        command = replace(command, token=token, digest=digest)
+        command = replace(command, may_start_away=may_start_away, token=token, digest=digest)
+    elif may_start_away:
+        command = replace(command, may_start_away=True)
     receipt = access.apply(command)
     return based(data, base_created(command, receipt, access.backend.origin)), receipt
 
