@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -38,6 +38,7 @@ from flask_convstore.domain.commands import (
 )
 from flask_convstore.domain.messages import Usage, join_element, own_id
 from flask_convstore.domain.numbering import id_of
+from flask_convstore.domain.results import Begun
 from flask_convstore.domain.types import ANY, ORDERS, Alias, Order
 from flask_convstore.errors import ConvstoreError
 from flask_convstore.stores.memory import MemoryStore
@@ -503,7 +504,7 @@ def outcome(call: Callable[[], Any]) -> dict[str, Any]:
     """The result or error of a call, without facts that differ between two clocks."""
     try:
         found = call()
-        given = asdict(found)
+        given = facts_of(found)
     except ConvstoreError as error:
         facts = {name: value for name, value in vars(error).items() if name not in ("retry_after_ms", "key")}
         return {"error": type(error).__name__, **facts}
@@ -517,6 +518,13 @@ def outcome(call: Callable[[], Any]) -> dict[str, Any]:
     if given.get("snapshot"):
         given["snapshot"] = content(found.snapshot)
     return given
+
+
+def facts_of(found: Any) -> dict[str, Any]:
+    """The facts of a receipt, or of a turn that has begun, with those of its receipt."""
+    if not isinstance(found, Begun):
+        return asdict(found)
+    return {name: asdict(fact) if is_dataclass(fact) else fact for name, fact in found._asdict().items()}  # type: ignore[arg-type]
 
 
 def outcome_of_read(read: Callable[..., Any], *arguments: Any, **given: Any) -> Any:
