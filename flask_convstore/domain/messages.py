@@ -6,6 +6,8 @@ for the role of the first messages where the oldest go. In an envelope they writ
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +33,7 @@ NO_USAGE = Usage()
 _ELEMENT_VERSION = b"1"
 _PLAIN = len(b'1{"at":1800000000000}\n')
 """Length of the first line of most elements, which holds a time and nothing else."""
+_BODY = operator.itemgetter(slice(_PLAIN, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +226,12 @@ def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
         ValueError: An element is none of ours. Its index is the second argument.
     """
     version, line_end = _ELEMENT_VERSION[0], ord("\n")
-    try:
-        bodies = [one[_PLAIN:] for one in elements if one[0] == version and one[_PLAIN - 1] == line_end]
-    except IndexError:
-        bodies = []
-    if len(bodies) == len(elements):
-        return bodies
+    with contextlib.suppress(IndexError):
+        for one in elements:
+            if one[0] != version or one[_PLAIN - 1] != line_end:
+                break
+        else:
+            return list(map(_BODY, elements))
     return [_body_of(element, index) for index, element in enumerate(elements)]
 
 

@@ -16,14 +16,15 @@ from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
 from ..domain.messages import Usage, own_id, with_body, with_id
 from ..domain.numbering import gaps_between, id_of, seqs_of
 from ..domain.results import Snapshot
-from ..domain.shapes import has_history, key_of
+from ..domain.shapes import Shape, has_history, key_of
 from ..domain.types import Owner
 from ..errors import InvalidInput, is_history_key
 from .baseline import Baseline
 from .content import (
-    UNCHANGED,
     ContentLimits,
+    Continued,
     Given,
+    History,
     Texts,
     changed_texts,
     check_count,
@@ -31,12 +32,12 @@ from .content import (
     elements_of,
     encoded_fields,
     first_title_of,
+    listed,
     look_at_fields,
     look_at_messages,
     refuse_twice,
     texts,
     too_large,
-    unchanged,
     usage_of,
 )
 
@@ -54,24 +55,26 @@ def difference(
         InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
     known = base.snapshot
-    before = known.bodies
-    convert = texts if given else changed_texts
-    shape, fields, history = convert(content, limits, before, known)
+    shape, fields, history = changed_texts(content, limits, known.joined, known)
+    if given is None and _is_same(known, shape, fields, history):
+        return None
     _refuse_unread(known, fields)
     limits = limits.for_shape(shape, known.shape)
     if given is None:
-        history_change = _change_of_all(base, before, history, limits)
+        history_change = _change_of_all(base, history, limits)
     else:
         given_shape, given_fields, given_history = given
         shape = known.shape if shape == given_shape else shape
         fields = _with_changes(known.fields, given_fields, fields)
-        history_change = _change_of_given(base, before, given_history, history, limits)
+        history = listed(history, known.joined)
+        history_change = _change_of_given(base, known.bodies, given_history, history, limits)
     field_changes = _compared(known.fields, fields, limits)
     if not field_changes and history_change is None and shape == known.shape:
         return None
     news = _news(history, history_change)
-    look_at_fields(content, _names_set(field_changes), limits)
-    look_at_messages(content, _new_ones(before, history or [], history_change), limits)
+    if field_changes:
+        look_at_fields(content, _names_set(field_changes), limits)
+    look_at_messages(content, _new_ones(known, history, history_change), limits)
     return Merge(
         session_id=known.session_id,
         owner=owner,
@@ -85,6 +88,12 @@ def difference(
         first_title=first_title_of(news, limits),
         usage=usage_of(news),
     )
+
+
+def _is_same(known: Snapshot, shape: Shape, fields: Mapping[str, bytes], history: History | Continued) -> bool:
+    """Tell whether nothing of a session with messages has changed."""
+    is_same_history = isinstance(history, Continued) and not history.more
+    return is_same_history and shape == known.shape and fields == known.fields
 
 
 def _refuse_unread(known: Snapshot, fields: Mapping[str, bytes]) -> None:
@@ -104,8 +113,10 @@ def _refuse_unread(known: Snapshot, fields: Mapping[str, bytes]) -> None:
         )
 
 
-def _news(history: list[Given] | None, change: Extend | Rewrite | None) -> list[Given]:
+def _news(history: History | Continued, change: Extend | Rewrite | None) -> list[Given]:
     """List the messages that *change* appends."""
+    if isinstance(history, Continued):
+        return history.more
     count = len(change.elements) if isinstance(change, Extend) else 0
     return history[-count:] if history and count else []
 
@@ -114,14 +125,16 @@ def _names_set(changes: Sequence[FieldChange]) -> list[str]:
     return [name for name, _, text in changes if text is not None]
 
 
-def _new_ones(before: list[bytes], history: list[Given], change: Extend | Rewrite | None) -> Sequence[int]:
+def _new_ones(known: Snapshot, history: History | Continued, change: Extend | Rewrite | None) -> Sequence[int]:
     """List the indexes of the messages that *change* writes and that were not stored before."""
+    if isinstance(history, Continued):
+        return range(len(known.elements), len(known.elements) + len(history.more))
     if isinstance(change, Extend):
-        return range(len(history) - len(change.elements), len(history))
+        return range(len(history or ()) - len(change.elements), len(history or ()))
     if change is None:
         return ()
-    known = set(before)
-    return [index for index, (body, _) in enumerate(history) if body not in known]
+    before = set(known.bodies)
+    return [index for index, (body, _) in enumerate(history or ()) if body not in before]
 
 
 def _with_changes(
@@ -161,14 +174,12 @@ def _compared(
     return changes
 
 
-def _change_of_all(
-    base: Baseline, before: list[bytes], history: list[Given] | None, limits: ContentLimits
-) -> Extend | Rewrite | None:
-    """Compare *history*, which may be ``UNCHANGED``, with the messages of *base*."""
-    if history is not UNCHANGED:
-        return _history_change(base, before, history, limits)
-    had_history = has_history(base.snapshot.shape)
-    return None if had_history else _history_change(base, before, unchanged(before), limits)
+def _change_of_all(base: Baseline, history: History | Continued, limits: ContentLimits) -> Extend | Rewrite | None:
+    """Compare *history* with the messages of *base*."""
+    known = base.snapshot
+    if not isinstance(history, Continued) or not has_history(known.shape):
+        return _history_change(base, known.bodies, listed(history, known.joined), limits)
+    return Extend(0, tuple(elements_of(history.more, limits, len(known.elements)))) if history.more else None
 
 
 def _history_change(
