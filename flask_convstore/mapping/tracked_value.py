@@ -486,8 +486,10 @@ class TrackedValue:
         return as_session(self.value, self.place.session_id, self.place.origin)
 
     def _rebase(self, base: Baseline, *, is_behind: bool = False) -> None:
+        value, before = self.value, self._base
         self._base, self._is_behind = base, is_behind
-        session = self._session()
+        is_own = before is not None and isinstance(value, Stored) and getattr(value, "_base", None) is before
+        session = value if is_own else self._session()
         if session is not None:
             session._base = base
 

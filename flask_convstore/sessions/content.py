@@ -80,9 +80,15 @@ Given = tuple[bytes, dict[str, Any]]
 
 
 class Continued(NamedTuple):
-    """Messages that begin with all those that were loaded, as they were, and the messages behind them."""
+    """Messages that begin with all those that were loaded, as they were.
+
+    Attributes:
+        more: The messages behind them.
+        objects: The same as the app has them.
+    """
 
     more: list[Given]
+    objects: list[Any]
 
 
 History = list[Given] | None
@@ -102,7 +108,7 @@ def listed(history: History | Continued, known: Bodies | None) -> History:
     """List the messages for which a ``Continued`` stands."""
     if not isinstance(history, Continued):
         return history
-    return [(text, _NO_FACTS) for text in (known.texts if known else ())] + history.more
+    return _as_given(known.texts if known else []) + history.more
 
 
 def changed_texts(
@@ -243,15 +249,29 @@ _NO_FACTS: dict[str, Any] = {}
 """The facts of most messages, one dict for all of them."""
 
 
+def _as_given(texts: list[bytes]) -> list[Given]:
+    return [(text, _NO_FACTS) for text in texts]
+
+
 def _given(history: object, limits: ContentLimits, known: Bodies | None) -> list[Given] | Continued:
     if not isinstance(history, (list, tuple)):
         raise _no_history(history, limits)
     history = history if type(history) is list else list(history)
-    count = known.count if known else 0
-    if known and count and known.are_of(history[:count]):
-        more = history[count:]
-        return Continued(_messages_given(more, limits, count, limits.is_tagged) if more else [])
-    return _messages_given(history, limits, 0, limits.is_tagged or bool(known and known.have_tags()))
+    if not (known and known.count):
+        return _messages_given(history, limits, 0, limits.is_tagged)
+    same = known.count_same(history)
+    if same == known.count:
+        more = history[same:]
+        return Continued(_messages_given(more, limits, same, limits.is_tagged) if more else [], more)
+    is_tagged = limits.is_tagged or known.have_tags()
+    texts = known.texts[:same] or _texts_left(history, known, limits, is_tagged)
+    return _as_given(texts) + _messages_given(history[len(texts) :], limits, len(texts), is_tagged)
+
+
+def _texts_left(history: list[Any], known: Bodies, limits: ContentLimits, is_tagged: bool) -> list[bytes]:
+    """Find the texts of all messages from the first one of *history* on, where only the oldest were dropped."""
+    left = known.from_text(_given_message(history[0], limits, 0, is_tagged)[0]) if history else None
+    return left.texts if left and left.count_same(history) == left.count else []
 
 
 def _messages_given(messages: list[Any], limits: ContentLimits, first_index: int, is_tagged: bool) -> list[Given]:

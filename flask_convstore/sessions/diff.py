@@ -71,7 +71,7 @@ def difference(
     field_changes = _compared(known.fields, fields, limits)
     if not field_changes and history_change is None and shape == known.shape:
         return None
-    news = _news(history, history_change)
+    news, objects = _news(history, history_change)
     if field_changes:
         look_at_fields(content, _names_set(field_changes), limits)
     look_at_messages(content, _new_ones(known, history, history_change), limits)
@@ -85,7 +85,7 @@ def difference(
         created_at_ms=known.created_at_ms,
         loaded_version=known.version,
         ttl_ms=ttl_ms,
-        first_title=first_title_of(news, limits),
+        first_title=first_title_of(news, limits, objects),
         usage=usage_of(news),
     )
 
@@ -113,12 +113,12 @@ def _refuse_unread(known: Snapshot, fields: Mapping[str, bytes]) -> None:
         )
 
 
-def _news(history: History | Continued, change: Extend | Rewrite | None) -> list[Given]:
-    """List the messages that *change* appends."""
+def _news(history: History | Continued, change: Extend | Rewrite | None) -> tuple[list[Given], list[Any]]:
+    """List the messages that *change* appends, and what the app has given for them, where that is known."""
     if isinstance(history, Continued):
-        return history.more
+        return history.more, history.objects
     count = len(change.elements) if isinstance(change, Extend) else 0
-    return history[-count:] if history and count else []
+    return (history[-count:] if history and count else []), []
 
 
 def _names_set(changes: Sequence[FieldChange]) -> list[str]:

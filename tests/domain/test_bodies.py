@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import enum
 import gc
 import sys
@@ -61,8 +62,15 @@ class Plain:
         self.a = a
 
 
-def joined(texts: list[bytes]) -> Bodies:
-    return Bodies([join_element(AT, text) for text in texts])
+class Joined(Bodies):
+    """Bodies that tell whether they are those of all values."""
+
+    def are_of(self, values: Any) -> bool:
+        return len(values) == self.count == self.count_same(values)
+
+
+def joined(texts: list[bytes]) -> Joined:
+    return Joined([join_element(AT, text) for text in texts])
 
 
 @given(st.lists(JSON, max_size=5), st.lists(st.booleans(), min_size=5, max_size=5))
@@ -107,7 +115,7 @@ def test_an_element_that_is_none_of_ours_is_found(element: bytes) -> None:
     for asked in (
         Bodies(elements).decode,
         lambda: Bodies(elements).texts,
-        lambda: Bodies(elements).are_of([{}] * MANY),
+        lambda: Bodies(elements).count_same([{}] * MANY),
     ):
         with pytest.raises(ValueError, match="not a message of flask-convstore") as caught:
             asked()
@@ -256,3 +264,20 @@ def test_a_dict_that_looks_like_a_tag_is_not_taken_for_a_value() -> None:
     assert not same.are_of([{"$convstore": "decimal", "value": "1"}])
     assert same.are_of([Decimal("1")])
     assert not same.are_of([Decimal("1.0")])
+
+
+def test_values_of_other_types_are_known_too() -> None:
+    """A session that was saved, and not read since, has the app's own values."""
+    day, pair = dt.date(2026, 1, 31), ("a", Word.A)
+    found = joined([json_text.encode(value) for value in (day, pair)])
+    assert found.are_of([day, pair])
+    assert not found.are_of([day, ("a", "b")])
+
+
+def test_bodies_from_a_text_on() -> None:
+    """The first of several alike."""
+    found = joined([b'"a"', b'"b"', b'"c"', b'"b"'])
+    left = found.from_text(b'"b"')
+    assert left is not None
+    assert left.texts == [b'"b"', b'"c"', b'"b"']
+    assert found.from_text(b'"a"') is found.from_text(b'"d"') is None
