@@ -57,8 +57,11 @@ class Bodies:
             self._texts = bodies_of(self._elements)
         return self._texts
 
-    def decode(self) -> list[Any]:
+    def decode(self, *, is_tracked: bool = False) -> list[Any]:
         """Decode the texts.
+
+        Args:
+            is_tracked: The values will be compared with the texts. A look at their types is cheaper before they may change.
 
         Raises:
             ValueError: As ``bodies_of``, or one is no JSON text.
@@ -70,7 +73,7 @@ class Bodies:
             together = json_text.decode_together(part, count)
             if together is None:
                 together = json_text.decode_each(self.texts[start : start + count], start)
-            elif _are_texts(gc.get_referents(*together)):
+            elif is_tracked and _are_texts(gc.get_referents(*together)):
                 self._of_texts.add(number)
             values += together
         return values

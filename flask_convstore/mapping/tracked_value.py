@@ -334,7 +334,7 @@ class TrackedValue:
             return
         place.access.note_seen(snapshot)
         self._base = base_read(snapshot, place.origin)
-        content = content_of(snapshot, place.first_key)
+        content = content_of(snapshot, place.first_key, is_tracked=True)
         if place.converter is None:
             self.value = based(content, self._base) if isinstance(content, (dict, list)) else content
             return

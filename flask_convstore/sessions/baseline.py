@@ -127,7 +127,7 @@ def _changed(fields: dict[str, bytes], changes: Sequence[FieldChange]) -> dict[s
 def _extended(base: Baseline, change: Extend, receipt: Receipt) -> tuple[Sequence[int], dict[str, Any]]:
     """Make the numbers of the messages, and the facts of the snapshot that *change* has made others."""
     before = base.snapshot
-    dropped = bisect_left(base.seqs, change.drop_below)
+    dropped = bisect_left(base.seqs, change.drop_below) if change.drop_below else 0
     seqs = _in_line(base.seqs[dropped:], _seqs(change.elements, receipt))
     first_seq = seqs[0] if dropped and seqs else max(before.first_seq, change.drop_below)
     nobody_else = receipt.history_version_before == before.history_version

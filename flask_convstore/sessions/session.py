@@ -261,11 +261,12 @@ def content_of_base(base: Baseline, first_key: str) -> Any:
     return content if key is None else content | {key: history}
 
 
-def content_of(snapshot: Snapshot, first_key: str) -> Any:
+def content_of(snapshot: Snapshot, first_key: str, *, is_tracked: bool = False) -> Any:
     """Decode the content that was saved.
 
     Args:
         first_key: The first key of the settings, for a session that does not remember the key of its history.
+        is_tracked: It will be compared with what was saved.
 
     Raises:
         CorruptValue: A field or a message is not ours.
@@ -277,7 +278,7 @@ def content_of(snapshot: Snapshot, first_key: str) -> Any:
         except ValueError as error:
             raise CorruptValue(snapshot.key, f"its field d:{name} is not JSON ({error})") from None
     try:
-        history = snapshot.joined.decode()
+        history = snapshot.joined.decode(is_tracked=is_tracked)
     except ValueError as error:
         reason, index = error.args
         seq = snapshot.seqs[index]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +51,7 @@ def test_what_is_known_changes_no_text(
     """However a loaded history is changed: its texts are those that it has where nothing is known of it."""
     filled = [*[{"role": "user", "content": "x"}] * before, *stored[:2], *["y"] * between, *stored[2:]]
     known = Bodies([join_element(AT, json_text.encode(message)) for message in filled])
-    history = copy.deepcopy(known.decode())
+    history = known.decode(is_tracked=data.draw(st.booleans()))
     places = st.sampled_from([0, before, before + 1, len(history) - 1, len(history)])
     for _ in range(data.draw(st.integers(0, 3))):
         start, end = data.draw(places), data.draw(places)
