@@ -120,8 +120,13 @@ def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) ->
 
 
 def _changed(fields: dict[str, bytes], changes: Sequence[FieldChange]) -> dict[str, bytes]:
-    changed = {name: text for name, _, text in changes}
-    return {name: text for name, text in {**fields, **changed}.items() if text is not None}
+    changed = dict(fields)
+    for name, _, text in changes:
+        if text is None:
+            changed.pop(name, None)
+        else:
+            changed[name] = text
+    return changed
 
 
 def _extended(base: Baseline, change: Extend, receipt: Receipt) -> tuple[Sequence[int], dict[str, Any]]:

@@ -6,7 +6,7 @@ The title of a session and the cost of its messages are read from the messages o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -232,15 +232,16 @@ def check_count(count: int) -> None:
         raise too_many_fields(MAX_FIELDS, count)
 
 
-def check_data_size(fields: Iterable[tuple[str, bytes | None]], limits: ContentLimits) -> None:
+def check_data_size(fields: Collection[tuple[str, bytes]], limits: ContentLimits) -> None:
     """Refuse too many *fields*, or names and texts that are too large together.
 
     Raises:
         TooLarge: They are refused.
     """
-    given = [(name, text) for name, text in fields if text is not None]
-    check_count(len(given))
-    size = sum(len(name.encode()) + len(text) for name, text in given)
+    check_count(len(fields))
+    size = 0
+    for name, text in fields:
+        size += len(name.encode()) + len(text)
     if size > limits.max_data_bytes:
         raise data_too_large(limits.max_data_bytes, size)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
@@ -68,13 +68,10 @@ def difference(
         fields = _with_changes(known.fields, given_fields, fields)
         history = listed(history, known.joined)
         history_change = _change_of_given(base, known.bodies, given_history, history, limits)
-    field_changes = _compared(known.fields, fields, limits)
+    field_changes = _compared(known.fields, fields, content, limits)
     if not field_changes and history_change is None and shape == known.shape:
         return None
-    news, objects = _news(history, history_change)
-    if field_changes:
-        look_at_fields(content, _names_set(field_changes), limits)
-    look_at_messages(content, _new_ones(known, history, history_change), limits)
+    told = _told_by(known, content, history, history_change, limits) if history_change is not None else _NOTHING_TOLD
     return Merge(
         session_id=known.session_id,
         owner=owner,
@@ -85,9 +82,28 @@ def difference(
         created_at_ms=known.created_at_ms,
         loaded_version=known.version,
         ttl_ms=ttl_ms,
-        first_title=first_title_of(news, limits, objects),
-        usage=usage_of(news),
+        first_title=told.first_title,
+        usage=told.usage,
     )
+
+
+class _Told(NamedTuple):
+    """Title and cost, as the new messages of a session tell them."""
+
+    first_title: str = ""
+    usage: Usage | None = None
+
+
+_NOTHING_TOLD = _Told()
+
+
+def _told_by(
+    known: Snapshot, content: Any, history: History | Continued, change: Extend | Rewrite, limits: ContentLimits
+) -> _Told:
+    """Warn of types that JSON changes in new messages, and find what those tell that are appended."""
+    look_at_messages(content, _new_ones(known, history, change), limits)
+    news, objects = _news(history, change)
+    return _Told(first_title_of(news, limits, objects), usage_of(news)) if news else _NOTHING_TOLD
 
 
 def _is_same(known: Snapshot, shape: Shape, fields: Mapping[str, bytes], history: History | Continued) -> bool:
@@ -113,7 +129,7 @@ def _refuse_unread(known: Snapshot, fields: Mapping[str, bytes]) -> None:
         )
 
 
-def _news(history: History | Continued, change: Extend | Rewrite | None) -> tuple[list[Given], list[Any]]:
+def _news(history: History | Continued, change: Extend | Rewrite) -> tuple[list[Given], list[Any]]:
     """List the messages that *change* appends, and what the app has given for them, where that is known."""
     if isinstance(history, Continued):
         return history.more, history.objects
@@ -121,18 +137,12 @@ def _news(history: History | Continued, change: Extend | Rewrite | None) -> tupl
     return (history[-count:] if history and count else []), []
 
 
-def _names_set(changes: Sequence[FieldChange]) -> list[str]:
-    return [name for name, _, text in changes if text is not None]
-
-
-def _new_ones(known: Snapshot, history: History | Continued, change: Extend | Rewrite | None) -> Sequence[int]:
+def _new_ones(known: Snapshot, history: History | Continued, change: Extend | Rewrite) -> Sequence[int]:
     """List the indexes of the messages that *change* writes and that were not stored before."""
     if isinstance(history, Continued):
         return range(len(known.elements), len(known.elements) + len(history.more))
     if isinstance(change, Extend):
         return range(len(history or ()) - len(change.elements), len(history or ()))
-    if change is None:
-        return ()
     before = set(known.bodies)
     return [index for index, (body, _) in enumerate(history or ()) if body not in before]
 
@@ -155,23 +165,25 @@ def changed_fields(
     """
     if limits.history_key in data:
         raise is_history_key(limits.history_key)
-    changes = _compared(loaded, encoded_fields(data, limits, "data", loaded), limits)
-    look_at_fields(data, _names_set(changes), limits)
-    return changes
+    return _compared(loaded, encoded_fields(data, limits, "data", loaded), data, limits)
 
 
 def _compared(
-    before: Mapping[str, bytes], after: Mapping[str, bytes], limits: ContentLimits
+    before: Mapping[str, bytes], after: Mapping[str, bytes], content: Any, limits: ContentLimits
 ) -> tuple[FieldChange, ...]:
+    """Find the fields of *content* whose texts have changed, and warn of types that JSON changes in them."""
     if before == after:
         return ()
-    changes = tuple(
-        FieldChange(name, before.get(name), after.get(name))
-        for name in {**after, **before}
-        if before.get(name) != after.get(name)
-    )
-    check_data_size(((name, text) for name, _, text in changes), limits)
-    return changes
+    changes, given = [], {}
+    for name in {**after, **before}:
+        was, now = before.get(name), after.get(name)
+        if was != now:
+            changes.append(FieldChange(name, was, now))
+        if now is not None and was != now:
+            given[name] = now
+    check_data_size(given.items(), limits)
+    look_at_fields(content, given, limits)
+    return tuple(changes)
 
 
 def _change_of_all(base: Baseline, history: History | Continued, limits: ContentLimits) -> Extend | Rewrite | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flask_convstore.domain.commands import Extend, Rewrite
+from flask_convstore.domain.commands import Extend, FieldChange, Rewrite
 from flask_convstore.domain.messages import Message, Usage, bodies_of, message_of
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
@@ -51,6 +51,13 @@ def test_the_history_is_no_field() -> None:
     with pytest.raises(NotSerializable) as unnamed:
         diff.changed_fields({}, {5: 1}, FORM)  # type: ignore[dict-item]
     assert unnamed.value.path == "data"
+
+
+def test_only_fields_that_are_set_have_a_size() -> None:
+    changes = diff.changed_fields({"gone" * 100: b"1", "same": b"2"}, {"ü": "x" * 96, "same": 2}, FORM)
+    assert changes == (FieldChange("ü", None, b'"%b"' % (b"x" * 96)), FieldChange("gone" * 100, b"1", None))
+    with pytest.raises(TooLarge):
+        diff.changed_fields({}, {"ü": "x" * 97}, FORM)
 
 
 @pytest.mark.parametrize(
