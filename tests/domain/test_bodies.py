@@ -283,3 +283,11 @@ def test_bodies_from_a_text_on() -> None:
     assert left is not None
     assert left.texts == [b'"b"', b'"c"', b'"b"']
     assert found.from_text(b'"a"') is found.from_text(b'"d"') is None
+
+
+@pytest.mark.parametrize("parts", [[], [""], ["a", "", "ü"], ["x" * 1000] * 500])
+@pytest.mark.parametrize("other", [None, 1, NAN, True, [], {}, b""])
+def test_texts_are_told_from_all_else(parts: list[Any], other: Any) -> None:
+    assert bodies._are_texts(parts)
+    assert not bodies._are_texts([*parts, other])
+    assert not bodies._are_texts([other, *parts])
