@@ -94,7 +94,11 @@ class Bodies:
     def from_text(self, text: bytes) -> Bodies | None:
         """Give the bodies from the first one on that is *text*. None if none is, or already the first of all."""
         place = self.texts.index(text) if text in self.texts else 0
-        return Bodies(self._elements[place:]) if place else None
+        if not place:
+            return None
+        left = Bodies(self._elements[place:])
+        left._texts = self.texts[place:]
+        return left
 
     def have_tags(self) -> bool:
         """Tell whether one of the texts may hold tags."""
@@ -117,10 +121,11 @@ class Bodies:
 
     def _join(self) -> list[bytes]:
         """Make the parts. Each is the JSON text of a list."""
-        elements, parts = self._elements, []
+        elements, known, parts = self._elements, self._texts, []
         try:
-            for start in range(0, len(elements), _TOGETHER):
-                texts = bodies_of(elements[start : start + _TOGETHER])
+            for start in range(0, self.count, _TOGETHER):
+                end = start + _TOGETHER
+                texts = bodies_of(elements[start:end]) if known is None else known[start:end]
                 texts[0] = b"[" + texts[0]
                 texts[-1] += b"]"
                 parts.append(b",".join(texts))

@@ -212,7 +212,7 @@ def _history_change(
             return Extend(0, added)
         is_taken = all(body in before for body in after[kept:])  # nothing new pushes the oldest out
         return Extend(base.seqs[dropped - 1] + 1, added, base.snapshot.first_seq if is_taken else 0)
-    elements = tuple(_rewritten(named(base.snapshot, base.seqs), before, history, limits))
+    elements = tuple(_rewritten(base, before, history, limits))
     refuse_twice(map(own_id, elements))
     return _rewrite(base, elements, limits, resets=_begins_anew(before, after))
 
@@ -315,13 +315,14 @@ def named(snapshot: Snapshot, seqs: Sequence[int] | None = None) -> list[bytes]:
     return [with_id(element, id_of(seq)) for element, seq in numbered]
 
 
-def _rewritten(
-    elements: Sequence[bytes], before: list[bytes], history: list[Given], limits: ContentLimits
-) -> Iterator[bytes]:
+def _rewritten(base: Baseline, before: list[bytes], history: list[Given], limits: ContentLimits) -> Iterator[bytes]:
     """Make the elements of *history*. Unchanged messages keep their envelopes, as does a single edited one.
 
-    All get other seqs. So the *elements* that were there have ids of their own, which stay.
+    All get other seqs. So the elements of *base* are given ids of their own, which stay.
     """
+    if not history:
+        return
+    elements = named(base.snapshot, base.seqs)
     after = [body for body, _ in history]
     shorter = min(len(before), len(after))
     head = next((index for index in range(shorter) if before[index] != after[index]), shorter)
