@@ -225,10 +225,10 @@ def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
     Raises:
         ValueError: An element is none of ours. Its index is the second argument.
     """
-    version, line_end = _ELEMENT_VERSION[0], ord("\n")
+    version, line_end, end = _ELEMENT_VERSION[0], ord("\n"), _PLAIN - 1
     with contextlib.suppress(IndexError):
         for one in elements:
-            if one[0] != version or one[_PLAIN - 1] != line_end:
+            if one[end] != line_end or one[0] != version:
                 break
         else:
             return list(map(_BODY, elements))
