@@ -75,7 +75,10 @@ class Comparing:
         calls: int = 25,
         prepare: Action = lambda: None,
     ) -> Result:
-        """In each round, so many calls of *ours*, then of *theirs*; *prepare* comes before it, and is not measured."""
+        """In each round, so many calls of *ours* and of *theirs*; *prepare* comes before it, and is not measured.
+
+        Each side begins every other round, since the first calls behind *prepare* find its data in the processor's caches.
+        """
         prepare()
         for action in (ours, theirs):
             for _ in range(calls):
@@ -84,9 +87,11 @@ class Comparing:
         gc.disable()
         pairs = []
         try:
-            for _ in range(self._rounds):
+            for number in range(self._rounds):
                 prepare()
-                pairs.append((cost(self._client, ours, calls), cost(self._client, theirs, calls)))
+                sides = (ours, theirs) if number % 2 else (theirs, ours)
+                found = {side: cost(self._client, side, calls) for side in sides}
+                pairs.append((found[ours], found[theirs]))
         finally:
             gc.enable()
         mine, others = (median(column) for column in zip(*pairs, strict=True))

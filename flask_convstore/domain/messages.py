@@ -6,6 +6,8 @@ for the role of the first messages where the oldest go. In an envelope they writ
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +33,7 @@ NO_USAGE = Usage()
 _ELEMENT_VERSION = b"1"
 _PLAIN = len(b'1{"at":1800000000000}\n')
 """Length of the first line of most elements, which holds a time and nothing else."""
+_BODY = operator.itemgetter(slice(_PLAIN, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,13 +233,13 @@ def bodies_of(elements: Sequence[bytes]) -> list[bytes]:
     Raises:
         ValueError: An element is none of ours. Its index is the second argument.
     """
-    version, line_end = _ELEMENT_VERSION[0], ord("\n")
-    try:
-        bodies = [one[_PLAIN:] for one in elements if one[0] == version and one[_PLAIN - 1] == line_end]
-    except IndexError:
-        bodies = []
-    if len(bodies) == len(elements):
-        return bodies
+    version, line_end, end = _ELEMENT_VERSION[0], ord("\n"), _PLAIN - 1
+    with contextlib.suppress(IndexError):
+        for one in elements:
+            if one[end] != line_end or one[0] != version:
+                break
+        else:
+            return list(map(_BODY, elements))
     return [_body_of(element, index) for index, element in enumerate(elements)]
 
 
@@ -261,26 +264,6 @@ def stored_message(element: bytes, seq: int, key: str) -> Message:
     except (ValueError, TypeError, LookupError) as error:
         told = type(error).__name__  # its text may quote the message
         raise CorruptValue(key, f"its message with seq {seq} is corrupt ({told})") from None
-
-
-def stored_messages(elements: Sequence[bytes], seqs: Sequence[int], key: str) -> list[Message]:
-    """Decode several messages as ``stored_message`` does, and their bodies together.
-
-    Raises:
-        CorruptValue: An element is not ours.
-    """
-    try:
-        bodies = json_text.decode_many(bodies_of(elements))
-    except ValueError:
-        bodies = [None] * len(elements)  # the element that is not ours is told below, by its seq
-    messages = []
-    for element, seq, body in zip(elements, seqs, bodies, strict=True):
-        plain = plain_head(element)
-        if plain and body is not None:
-            messages.append(Message(body, None, seq, int(plain[1]), id=id_of(seq)))
-        else:
-            messages.append(stored_message(element, seq, key))
-    return messages
 
 
 def message_of(element: bytes, seq: int) -> Message:

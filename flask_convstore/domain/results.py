@@ -5,14 +5,16 @@ Times are milliseconds since 1970, lifetimes are milliseconds.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from . import numbering
+from .bodies import Bodies
 from .clock import as_datetime
-from .messages import NO_USAGE, Usage, bodies_of
+from .messages import NO_USAGE, Usage
 from .record import SessionRecord
 from .types import Alias, as_value
 
@@ -177,24 +179,33 @@ class Snapshot(SessionRecord):
     fallback: str | None = None
     read: tuple[str, ...] | None = None
     partial: bool = False
-    _bodies: list[bytes] | None = field(default=None, init=False, repr=False, compare=False)
+    _joined: Bodies | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def joined(self) -> Bodies:
+        """The bodies of ``elements``, made once. Nobody changes either."""
+        if self._joined is None:
+            self._joined = Bodies(self.elements)
+        return self._joined
 
     @property
     def bodies(self) -> list[bytes]:
-        """The JSON texts of the bodies of ``elements``, made once. Nobody changes either list.
+        """The JSON texts of the bodies of ``elements``, made once.
 
         Raises:
             ValueError: As ``bodies_of``.
         """
-        if self._bodies is None:
-            self._bodies = bodies_of(self.elements)
-        return self._bodies
+        return self.joined.texts
 
     def with_facts(self, **facts: Any) -> Snapshot:
         """Make the same snapshot with other *facts*."""
-        other = replace(self, **facts)
-        if "elements" not in facts:
-            other._bodies = self._bodies
+        other = object.__new__(Snapshot)
+        for name, fact in zip(_NAMES, _all_facts(self), strict=True):  # in half the time of dataclasses.replace
+            setattr(other, name, fact)
+        for name, fact in facts.items():
+            setattr(other, name, fact)
+        if "elements" in facts:
+            other._joined = None
         return other
 
     @property
@@ -205,16 +216,22 @@ class Snapshot(SessionRecord):
     @property
     def seqs(self) -> Sequence[int]:
         """The seqs of ``elements``."""
-        all_seqs = numbering.seqs_of(self.first_seq, self.count, self.gaps)
-        return all_seqs[self.count - len(self.elements) :]
+        if not self.gaps:
+            end = self.first_seq + self.count
+            return range(end - len(self.elements), end)
+        return numbering.seqs_of(self.first_seq, self.count, self.gaps)[self.count - len(self.elements) :]
 
 
-def part_of(snapshot: Snapshot, fields: Sequence[str] | None) -> Snapshot:
+_NAMES = [fact.name for fact in fields(Snapshot)]
+_all_facts = operator.attrgetter(*_NAMES)
+
+
+def part_of(snapshot: Snapshot, names: Sequence[str] | None) -> Snapshot:
     """Leave out of *snapshot* the data fields not asked for, the aliases and the shares. None: all is asked for."""
-    if fields is None:
+    if names is None:
         return snapshot
-    found = {name: snapshot.fields[name] for name in fields if name in snapshot.fields}
-    return replace(snapshot, fields=found, aliases=(), shared={}, read=tuple(fields))
+    found = {name: snapshot.fields[name] for name in names if name in snapshot.fields}
+    return replace(snapshot, fields=found, aliases=(), shared={}, read=tuple(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from flask import Response, request, url_for
 from flask.globals import request_ctx
 
 from ..config import Settings
-from ..domain import json_text
 from ..domain.messages import Message, plain_head, stored_message
 from ..domain.numbering import id_of
 from ..sessions.baseline import Baseline
@@ -45,7 +44,7 @@ def _history_shown(base: Baseline, roles: tuple[str, ...]) -> list[MessageJson]:
         CorruptValue: An envelope is not ours.
     """
     snapshot, history = base.snapshot, []
-    for element, seq, body in zip(snapshot.elements, base.seqs, json_text.decode_many(snapshot.bodies), strict=True):
+    for element, seq, body in zip(snapshot.elements, base.seqs, snapshot.joined.decode(), strict=True):
         plain = plain_head(element)
         if plain is None:
             message = stored_message(element, seq, snapshot.history_key)

@@ -21,6 +21,7 @@ _NEWEST = 200
 """Most elements of a list that are asked: its last ones."""
 
 _LEAVES = frozenset({str, int, float, bool, type(None)})
+_CONTAINERS = frozenset({dict, list, set})
 """Classes of most of the parts, known at a glance."""
 
 _MOST_OWN_PARTS = 1000
@@ -51,12 +52,12 @@ def is_held(holder: Holder, *, is_object: bool) -> bool:
     if holder.value is NO_VALUE:
         return False
     if isinstance(holder.value, (dict, list)):
-        return _references(holder) > _OWN_REFERENCES or _is_part_held(holder.value)
+        return sys.getrefcount(holder.value) > _OWN_REFERENCES or _is_part_held(holder.value)
     return is_object and not isinstance(holder.value, _UNCHANGING) and _is_object_held(holder)
 
 
 def _is_object_held(holder: Holder) -> bool:
-    others = _references(holder) - _OWN_REFERENCES
+    others = sys.getrefcount(holder.value) - _OWN_REFERENCES
     if others > 0 and others > _to_itself(holder.value):
         return True
     return _is_part_held(getattr(holder.value, "__dict__", None))
@@ -74,21 +75,17 @@ def _to_itself(value: Any) -> int:
     return found
 
 
-def _references(holder: Holder) -> int:
-    return sys.getrefcount(holder.value)
-
-
 def _is_part_held(value: Any) -> bool:
     """Ask the parts level by level. Parts that stand in the value twice are told from held ones only if there are any."""
     if not isinstance(value, (dict, list)):
         return False
     level, count = _parts_of([value]), 0
     while level and count < _MOST_PARTS:
-        if _most_references(level) > _OWN_REFERENCES_OF_PARTS:
+        if max(map(sys.getrefcount, level)) > _OWN_REFERENCES_OF_PARTS:
             level.clear()
             return _most_references_from_outside(value) > _NO_REFERENCES_FROM_OUTSIDE
         count += len(level)
-        level = _parts_of(level)
+        level = _parts_of(level) if any(map(gc.is_tracked, level)) else []
     return False
 
 
@@ -100,12 +97,8 @@ def _parts_of(containers: list[Any]) -> list[Any]:
         )  # a dict of nothing but texts and numbers is not: it has no parts
         if not isinstance(container, set)  # the parts of a set cannot change
         for part in (list(container.values()) if isinstance(container, dict) else container[-_NEWEST:])
-        if part.__class__ not in _LEAVES and isinstance(part, (dict, list, set))
+        if part.__class__ in _CONTAINERS or (part.__class__ not in _LEAVES and isinstance(part, (dict, list, set)))
     ]
-
-
-def _most_references(parts: list[Any]) -> int:
-    return max(map(sys.getrefcount, parts), default=0)
 
 
 def _most_references_from_outside(value: Any) -> int:
@@ -140,6 +133,6 @@ class _Sample:
 
 
 _SAMPLE = _Sample()
-_OWN_REFERENCES = _references(_SAMPLE)
-_OWN_REFERENCES_OF_PARTS = _most_references(_parts_of([_SAMPLE.value]))
+_OWN_REFERENCES = sys.getrefcount(_SAMPLE.value)
+_OWN_REFERENCES_OF_PARTS = max(map(sys.getrefcount, _parts_of([_SAMPLE.value])))
 _NO_REFERENCES_FROM_OUTSIDE = _most_references_from_outside(_SAMPLE.value)

@@ -309,11 +309,12 @@ class SessionMapping(MutableMapping[Any, _V]):
     def _value(self, key: Any) -> _V:
         """Load the value of a key. ``NO_VALUE`` if there is none."""
         try:
-            place = self._place(key)
+            session_id = id_of(key)
+            place = Place(self._access(), self._converter, session_id)
         except InvalidInput:
             absent: _V = NO_VALUE  # no stored value has such a key
             return absent
-        value: _V = self._unit().value(place)
+        value: _V = innermost(self._current_unit()).value(place)
         return value
 
     def _set_where_none(self, key: Any, default: Callable[[], Any]) -> _V:

@@ -41,7 +41,7 @@ class Place:
         self.identity: Identity = (access.store, access.owner, session_id, converter and converter.source)
         self.first_key = access.limits.history_key
         self.origin = access.backend.origin
-        self.limits = self._limits()
+        self.limits = access.limits if converter is None else self._limits(converter)
 
     def load(self, content: Any, stored: Snapshot) -> Any:
         """Make the value of the *content* of the session as it is *stored*."""
@@ -75,10 +75,8 @@ class Place:
             return converter.load(json_text.decode(text))
         return value
 
-    def _limits(self) -> ContentLimits:
+    def _limits(self, converter: Converter) -> ContentLimits:
         backend = self.access.backend
-        if self.converter is None:
-            return backend.limits
-        if self.converter.is_of_messages:
+        if converter.is_of_messages:
             return backend.limits_of_messages
-        return backend.limits_of_functions if self.converter.is_pair else backend.limits_of_classes
+        return backend.limits_of_functions if converter.is_pair else backend.limits_of_classes

@@ -44,7 +44,11 @@ def scoped(around: Unit, *, reads_anew: bool = False) -> Iterator[None]:
 
 def innermost(around: Unit) -> Unit:
     """Find the unit that the running code works in. *around* is the unit of its request or context."""
-    return around if _innermost.get() is None else units(around)[0]
+    scope = _innermost.get()
+    if scope is None:
+        return around
+    is_within = scope.around is around and not scope.unit.is_over
+    return scope.unit if is_within else units(around)[0]
 
 
 def units(around: Unit | None) -> list[Unit]:

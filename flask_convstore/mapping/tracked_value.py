@@ -31,7 +31,17 @@ from ..sessions import content, diff, merge
 from ..sessions.baseline import Baseline, base_created, base_merged, base_read
 from ..sessions.content import Texts
 from ..sessions.merge import Began
-from ..sessions.session import ListSession, Session, as_session, base_of, based, content_of, content_of_base, on_base
+from ..sessions.session import (
+    ListSession,
+    Session,
+    Stored,
+    as_session,
+    base_of,
+    based,
+    content_of,
+    content_of_base,
+    on_base,
+)
 from .held import is_held
 from .loading import loading_place
 from .place import NO_VALUE, Place
@@ -60,6 +70,7 @@ class TrackedValue:
         is_looked_at: The value was loaded in passing. Its use is an interaction still to come.
         is_stale: The next read takes over the writes of others.
         loaded_at: The line of the app that has loaded or assigned the value.
+        pending: A write that may have landed.
     """
 
     def __init__(self, place: Place) -> None:
@@ -74,7 +85,7 @@ class TrackedValue:
         self._given: Texts | None = None  # the texts of the object that load= has made: perhaps less than is stored
         self._removed: Baseline | None = None  # of the removed value
         self._refreshed: Baseline | None = None  # the state that was taken over last
-        self._pending: _Pending | None = None
+        self.pending: _Pending | None = None
         self._is_behind = False  # others wrote between the baseline and our last write
         self._dropped: Texts | None = None  # the texts of the value when it was dropped
         self._is_refused = False  # the changes were made in what was replaced or deleted meanwhile
@@ -133,9 +144,12 @@ class TrackedValue:
 
     def known(self) -> Baseline | None:
         """Find the baseline: the state that was loaded or written last, here or by saving the session itself."""
+        base = self._base
+        if isinstance(self.value, Stored) and getattr(self.value, "_base", None) is base:
+            return base  # the usual case
         session = None if self.is_absent else self._session()
-        base, own = self._base, base_of(session) if session is not None else None
-        if own is None or base is own:
+        own = base_of(session) if session is not None else None
+        if own is None:
             return base
         if base is None or own.state > base.state:
             return own
@@ -151,7 +165,9 @@ class TrackedValue:
         if self.value is NO_VALUE:
             return None if self.is_absent else self._delete()
         base = self.known()
-        content = self._content(self.value, base.snapshot if base else None)
+        content = self.value
+        if place.converter:
+            content = self._content(content, base.snapshot if base else None)
         if base:
             return diff.difference(base, content, place.limits, place.access.owner, None, given=self._given)
         if self.is_absent:
@@ -163,7 +179,8 @@ class TrackedValue:
         """Write *command*, which becomes the baseline."""
         if not isinstance(command, Delete):
             self._save(command)
-            self.place.look_at(self.value)
+            if self.place.converter:
+                self.place.look_at(self.value)
             return
         try:
             self._send(command, command, None)
@@ -174,9 +191,9 @@ class TrackedValue:
 
     def finish_pending(self) -> None:
         """Repeat an unacknowledged write with its token, so that the baseline is known."""
-        if self._pending is None:
+        if self.pending is None:
             return
-        command, attempt, given = self._pending
+        command, attempt, given = self.pending
         try:
             receipt = self._send(command, attempt, given)
         except (ConflictError, TooLarge, SessionNotFound, SessionExists, SessionMoved):
@@ -189,7 +206,7 @@ class TrackedValue:
     def is_changed(self) -> bool:
         """Tell whether there is something to write. A value that cannot be stored counts as changed."""
         try:
-            return self._pending is not None or self.command() is not None
+            return self.pending is not None or self.command() is not None
         except InvalidInput:
             return True
 
@@ -203,7 +220,7 @@ class TrackedValue:
 
     def drop(self) -> None:
         """Write nothing of the value any more. Changes from now on are told, not written."""
-        self._pending = None
+        self.pending = None
         with contextlib.suppress(InvalidInput):
             self._dropped = None if self.value is NO_VALUE else self._texts(self.value)
 
@@ -224,7 +241,7 @@ class TrackedValue:
         """
         self.is_stale = False
         place, before = self.place, self.known()
-        if self._pending is not None or self._is_unwritten(before):
+        if self.pending is not None or self._is_unwritten(before):
             return None
         snapshot = place.access.known(place.session_id, is_interaction=is_interaction)
         if snapshot is None:
@@ -317,7 +334,7 @@ class TrackedValue:
             return
         place.access.note_seen(snapshot)
         self._base = base_read(snapshot, place.origin)
-        content = content_of(snapshot, place.first_key)
+        content = content_of(snapshot, place.first_key, is_tracked=True)
         if place.converter is None:
             self.value = based(content, self._base) if isinstance(content, (dict, list)) else content
             return
@@ -397,11 +414,11 @@ class TrackedValue:
 
     def _send(self, command: Put | Merge | Delete, attempt: Put | Merge | Delete, given: Texts | None) -> Receipt:
         """Apply *attempt*, which is for *command*. A write that may have landed without an answer stays pending."""
-        self._pending = None
+        self.pending = None
         try:
             return self.place.access.apply(attempt)
         except StoreUnavailable as error:
-            self._pending = _Pending(command, attempt, given) if error.written is not False else None
+            self.pending = _Pending(command, attempt, given) if error.written is not False else None
             raise
 
     def _landed(self, command: Put | Merge, attempt: Put | Merge, receipt: Receipt, given: Texts | None) -> None:
@@ -469,10 +486,12 @@ class TrackedValue:
         return as_session(self.value, self.place.session_id, self.place.origin)
 
     def _rebase(self, base: Baseline, *, is_behind: bool = False) -> None:
+        value, before = self.value, self._base
         self._base, self._is_behind = base, is_behind
-        session = self._session()
+        is_own = before is not None and isinstance(value, Stored) and getattr(value, "_base", None) is before
+        session = value if is_own else self._session()
         if session is not None:
-            on_base(session, base)
+            session._base = base
 
 
 def _our_part(stored: Baseline, given: Texts, attempt: Put | Merge, first_seq: int) -> Baseline:

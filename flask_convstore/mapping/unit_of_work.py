@@ -74,13 +74,14 @@ class Unit:
     def entry(self, place: Place, *, is_interaction: bool = True) -> TrackedValue:
         """Find the value of a place, or load it."""
         with self._lock:
-            if place.identity not in self._values:
+            if self._listings and place.identity not in self._values:
                 self._load_listed(place)
             value = self._values.get(place.identity)
             if value is None:
                 value = TrackedValue(place)
                 value.load(is_interaction=is_interaction)
-                self._make_room()
+                if self.reads_anew:
+                    self._make_room()
                 self._values[place.identity] = value
             elif self.reads_anew or value.is_stale:
                 self._reload(value, is_interaction)
@@ -220,7 +221,8 @@ class Unit:
             return
         with self._lock:
             self._write([*self._former, *self._values.values()])
-            self._former = [former for former in self._former if former.is_held()]
+            if self._former:
+                self._former = [former for former in self._former if former.is_held()]
 
     def flush_each(self, *, is_repeated: bool) -> None:
         """Write the change of each value by itself, so that one which cannot be written holds up no other.
@@ -312,7 +314,8 @@ class Unit:
         self._listings.clear()
         try:
             for value in values:
-                value.finish_pending()
+                if value.pending:
+                    value.finish_pending()
             for value, command in [(value, _command(value, is_logged=is_logged)) for value in values]:
                 if command:
                     value.write(command)
@@ -375,7 +378,7 @@ class Unit:
     def is_held(self) -> bool:
         """Tell whether somebody else, such as a thread, holds a value or a part of one, and may change it yet."""
         with self._lock:
-            return any(value.is_held() for value in (*self._former, *self._values.values()))
+            return any(map(TrackedValue.is_held, (*self._former, *self._values.values())))
 
     def forget_unheld(self) -> None:
         """Drop the written values that nobody else holds."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..domain import json_text
+from ..domain.bodies import Bodies
 from ..domain.clock import now_ms
 from ..domain.commands import Drop, Edit, Target, digest_of, new_token, token_or_new
 from ..domain.deadlines import OPERATION
@@ -20,10 +21,10 @@ from ..domain.messages import (
     edited_element,
     emptied,
     message_of,
+    plain_head,
     stored_message,
-    stored_messages,
 )
-from ..domain.numbering import seq_in
+from ..domain.numbering import id_of, seq_in
 from ..domain.results import Messages, Receipt
 from ..domain.titles import title_of
 from ..domain.validation import MAX_SEQ, check_session_id, check_target, check_whole, without_controls
@@ -95,7 +96,7 @@ def page(
     before = _seq_of(access, session_id, "before", before)
     after = _seq_of(access, session_id, "after", after)
     found = _read(access, session_id, before if after is None else None, limit, after)
-    messages = stored_messages(found.elements, found.seqs, _HISTORY)
+    messages = _messages_in(found)
     following = _following_back(found) if after is None else _following_forwards(found)
     found_page = MessagePage(
         messages,
@@ -107,6 +108,25 @@ def page(
         found.partial,
     )
     return found_page if after is None or before is None else _ending_before(found_page, before)
+
+
+def _messages_in(found: Messages) -> list[Message]:
+    """Decode the messages that were read, and their bodies together.
+
+    Raises:
+        CorruptValue: An element is not ours.
+    """
+    bodies: list[Any] = [None] * len(found.elements)
+    with contextlib.suppress(ValueError):  # the element that is not ours is told below, by its seq
+        bodies = Bodies(found.elements).decode()
+    messages = []
+    for element, seq, body in zip(found.elements, found.seqs, bodies, strict=True):
+        plain = plain_head(element)
+        if plain and body is not None:
+            messages.append(Message(body, None, seq, int(plain[1]), id=id_of(seq)))
+        else:
+            messages.append(stored_message(element, seq, _HISTORY))
+    return messages
 
 
 def shown(access: Access, session_id: str, **bounds: Any) -> MessagePage:

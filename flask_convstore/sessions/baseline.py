@@ -110,7 +110,7 @@ def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) ->
         updated_at_ms=receipt.updated_at_ms,
         expires_at_ms=receipt.expires_at_ms,
         shape=command.shape or before.shape,
-        fields=_changed(before.fields, command.fields),
+        fields=_changed(before.fields, command.fields) if command.fields else before.fields,
         own_ttl_ms=command.ttl_ms or before.own_ttl_ms,
         fallback=receipt.fallback,
         partial=receipt.partial,
@@ -120,21 +120,26 @@ def base_merged(base: Baseline, command: Merge, receipt: Receipt, token: str) ->
 
 
 def _changed(fields: dict[str, bytes], changes: Sequence[FieldChange]) -> dict[str, bytes]:
-    changed = {name: text for name, _, text in changes}
-    return {name: text for name, text in {**fields, **changed}.items() if text is not None}
+    changed = dict(fields)
+    for name, _, text in changes:
+        if text is None:
+            changed.pop(name, None)
+        else:
+            changed[name] = text
+    return changed
 
 
 def _extended(base: Baseline, change: Extend, receipt: Receipt) -> tuple[Sequence[int], dict[str, Any]]:
     """Make the numbers of the messages, and the facts of the snapshot that *change* has made others."""
     before = base.snapshot
-    dropped = bisect_left(base.seqs, change.drop_below)
-    seqs = [*base.seqs[dropped:], *_seqs(change.elements, receipt)]
+    dropped = bisect_left(base.seqs, change.drop_below) if change.drop_below else 0
+    seqs = _in_line(base.seqs[dropped:], _seqs(change.elements, receipt))
     first_seq = seqs[0] if dropped and seqs else max(before.first_seq, change.drop_below)
     nobody_else = receipt.history_version_before == before.history_version
     return seqs, {
         "elements": [*before.elements[dropped:], *change.elements],
         "first_seq": first_seq,
-        "gaps": tuple(gap for gap in before.gaps if gap[0] > first_seq),
+        "gaps": tuple(gap for gap in before.gaps if gap[0] > first_seq) if before.gaps else (),
         "count": before.count - dropped + len(change.elements),
         "history_version": receipt.version if nobody_else else before.history_version,
     }
@@ -151,6 +156,13 @@ def _rewritten(before: Snapshot, change: Rewrite, receipt: Receipt) -> tuple[Seq
     }
 
 
-def _seqs(elements: Sequence[bytes], receipt: Receipt) -> Sequence[int]:
+def _in_line(seqs: Sequence[int], following: range) -> Sequence[int]:
+    """Put numbers behind others. Without a gap it is a range."""
+    if isinstance(seqs, range) and seqs and seqs.stop == following.start:
+        return range(seqs.start, following.stop)
+    return [*seqs, *following]
+
+
+def _seqs(elements: Sequence[bytes], receipt: Receipt) -> range:
     first = receipt.first_seq or 1
     return range(first, first + len(elements))

@@ -6,12 +6,13 @@ The title of a session and the cost of its messages are read from the messages o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..domain import json_text, json_types
+from ..domain.bodies import Bodies
 from ..domain.clock import now_ms
 from ..domain.json_search import shortened
 from ..domain.messages import Message, Usage, facts_of, join_element
@@ -77,30 +78,43 @@ NOTHING_STORED: Mapping[str, bytes] = {}
 Given = tuple[bytes, dict[str, Any]]
 """A message as given: the JSON text of its body, and the other facts in its envelope."""
 
-UNCHANGED: list[Given] = []
-"""Stands for messages that are all as they were loaded."""
 
-Texts = tuple[Shape, dict[str, bytes], list[Given] | None]
-"""The shape of a content, the JSON texts of its fields, and its messages. None instead of messages: no history."""
+class Continued(NamedTuple):
+    """Messages that begin with all those that were loaded, as they were.
+
+    Attributes:
+        more: The messages behind them.
+        objects: The same as the app has them.
+    """
+
+    more: list[Given]
+    objects: list[Any]
 
 
-def texts(
-    content: Any, limits: ContentLimits, known: list[bytes] | None = None, stored: Snapshot | None = None
-) -> Texts:
+History = list[Given] | None
+"""Messages. None: no history."""
+
+Texts = tuple[Shape, dict[str, bytes], History]
+"""The shape of a content, the JSON texts of its fields, and its messages."""
+
+
+def texts(content: Any, limits: ContentLimits, known: Bodies | None = None, stored: Snapshot | None = None) -> Texts:
     """Convert *content* as ``changed_texts`` does, and list the messages in any case."""
     shape, fields, history = changed_texts(content, limits, known, stored)
-    return shape, fields, unchanged(known) if history is UNCHANGED else history
+    return shape, fields, listed(history, known)
 
 
-def unchanged(known: list[bytes] | None) -> list[Given]:
-    """List the messages for which ``UNCHANGED`` stands."""
-    return [(text, _NO_FACTS) for text in known or ()]
+def listed(history: History | Continued, known: Bodies | None) -> History:
+    """List the messages for which a ``Continued`` stands."""
+    if not isinstance(history, Continued):
+        return history
+    return _as_given(known.texts if known else []) + history.more
 
 
 def changed_texts(
-    content: Any, limits: ContentLimits, known: list[bytes] | None = None, stored: Snapshot | None = None
-) -> Texts:
-    """Convert *content*. Messages that are all *known* are ``UNCHANGED``.
+    content: Any, limits: ContentLimits, known: Bodies | None = None, stored: Snapshot | None = None
+) -> tuple[Shape, dict[str, bytes], History | Continued]:
+    """Convert *content*. Messages that begin with all the *known* ones are ``Continued``.
 
     Args:
         known: The texts with which its messages probably begin, since they were loaded.
@@ -109,29 +123,29 @@ def changed_texts(
     Raises:
         InvalidInput: The content cannot be saved. The error has the place and the reason.
     """
-    if isinstance(content, dict) and not isinstance(content, json_text.Decoded):
+    if type(content) is not dict and isinstance(content, dict) and not isinstance(content, json_text.Decoded):
         content = json_types.plain(content)
     if isinstance(content, (list, tuple)) and not (limits.is_tagged and type(content) is tuple):
         return "list", {}, _given(content, limits, known)
     if not isinstance(content, Mapping):
-        before = stored.fields.get("") if stored else None
-        return "value", {"": _field_text(content, "", before, limits)}, None
+        is_tagged = limits.is_tagged or (stored is not None and has_tags(stored.fields.get("", b"")))
+        return "value", {"": json_text.encode(content, is_tagged=is_tagged)}, None
     return _texts_of_dict(content, limits, known, stored)
 
 
 def _texts_of_dict(
-    content: Mapping[str, Any], limits: ContentLimits, known: list[bytes] | None, stored: Snapshot | None
-) -> Texts:
+    content: Mapping[str, Any], limits: ContentLimits, known: Bodies | None, stored: Snapshot | None
+) -> tuple[Shape, dict[str, bytes], History | Continued]:
     key = key_in(content, limits, stored)
-    data = {name: value for name, value in list(content.items()) if name != key}
-    if isinstance(content, json_text.Decoded):
-        data = json_text.Decoded(data)
+    data = (json_text.Decoded if isinstance(content, json_text.Decoded) else dict)(content.items())
+    if key is not None:
+        del data[key]
     fields = encoded_fields(data, limits, stored=stored.fields if stored else NOTHING_STORED)
     if key is None:
         return "data", fields, None
     is_own = stored is not None and key == key_of(stored.shape, limits.history_key)
     shape = stored.shape if stored and is_own else full(key)
-    return shape, fields, _given(content[key], limits.for_shape(shape), known)
+    return shape, fields, _given(content[key], limits if key == limits.history_key else limits.for_shape(shape), known)
 
 
 def key_in(content: Mapping[str, Any], limits: ContentLimits, stored: Snapshot | None) -> str | None:
@@ -173,18 +187,16 @@ def encoded_fields(
         place = f"{path}.{name}" if path else name
         if name not in stored:
             json_text.encode(name, path)  # refuses what is no text in UTF-8
-        # Of a StrEnum only the value is read back.
-        text = json_text.encode_known(value) if is_known else _field_text(value, place, stored.get(name), limits)
-        fields[str.__str__(name)] = text
+        if is_known:
+            text = json_text.encode_known(value)
+        else:
+            is_tagged = limits.is_tagged or (name in stored and has_tags(stored[name]))
+            text = json_text.encode(value, place, is_tagged=is_tagged)
+        fields[str.__str__(name)] = text  # of a StrEnum only the value is read back
     return fields
 
 
 _CURE_OF_NAMES = "Make it a text, or keep the dict under a key of its own with CONVSTORE_TYPES=tagged"
-
-
-def _field_text(value: Any, path: str, stored: bytes | None, limits: ContentLimits) -> bytes:
-    is_tagged = limits.is_tagged or (stored is not None and has_tags(stored))
-    return json_text.encode(value, path, is_tagged=is_tagged)
 
 
 def fields_to_set(data: Mapping[str, Any], limits: ContentLimits) -> tuple[tuple[str, bytes], ...]:
@@ -220,15 +232,16 @@ def check_count(count: int) -> None:
         raise too_many_fields(MAX_FIELDS, count)
 
 
-def check_data_size(fields: Iterable[tuple[str, bytes | None]], limits: ContentLimits) -> None:
+def check_data_size(fields: Collection[tuple[str, bytes]], limits: ContentLimits) -> None:
     """Refuse too many *fields*, or names and texts that are too large together.
 
     Raises:
         TooLarge: They are refused.
     """
-    given = [(name, text) for name, text in fields if text is not None]
-    check_count(len(given))
-    size = sum(len(name.encode()) + len(text) for name, text in given)
+    check_count(len(fields))
+    size = 0
+    for name, text in fields:
+        size += len(name.encode()) + len(text)
     if size > limits.max_data_bytes:
         raise data_too_large(limits.max_data_bytes, size)
 
@@ -237,21 +250,36 @@ _NO_FACTS: dict[str, Any] = {}
 """The facts of most messages, one dict for all of them."""
 
 
-def _given(history: object, limits: ContentLimits, known: list[bytes] | None) -> list[Given]:
+def _as_given(texts: list[bytes]) -> list[Given]:
+    return [(text, _NO_FACTS) for text in texts]
+
+
+def _given(history: object, limits: ContentLimits, known: Bodies | None) -> list[Given] | Continued:
     if not isinstance(history, (list, tuple)):
         raise _no_history(history, limits)
-    same = _count_known(history, known)
-    if same and same == len(history):
-        return UNCHANGED
-    is_tagged = limits.is_tagged or _have_tags(known, same)
-    given = [_given_message(one, limits, index, is_tagged) for index, one in enumerate(history[same:], same)]
-    refuse_twice(facts.get("id", "") for _, facts in given if facts)
-    return unchanged(known[:same]) + given if known else given
+    history = history if type(history) is list else list(history)
+    if not (known and known.count):
+        return _messages_given(history, limits, 0, limits.is_tagged)
+    same = known.count_same(history)
+    if same == known.count:
+        more = history[same:]
+        return Continued(_messages_given(more, limits, same, limits.is_tagged) if more else [], more)
+    is_tagged = limits.is_tagged or known.have_tags()
+    texts = known.texts[:same] or _texts_left(history, known, limits, is_tagged)
+    return _as_given(texts) + _messages_given(history[len(texts) :], limits, len(texts), is_tagged)
 
 
-def _count_known(history: list[Any] | tuple[Any, ...], known: list[bytes] | None) -> int:
-    """Count the messages at the beginning that are as they were loaded: all of the *known* ones, or none."""
-    return len(known) if known and json_text.is_encoded(history[: len(known)], known) else 0
+def _texts_left(history: list[Any], known: Bodies, limits: ContentLimits, is_tagged: bool) -> list[bytes]:
+    """Find the texts of all messages from the first one of *history* on, where only the oldest were dropped."""
+    left = known.from_text(_given_message(history[0], limits, 0, is_tagged)[0]) if history else None
+    return left.texts if left and left.count_same(history) == left.count else []
+
+
+def _messages_given(messages: list[Any], limits: ContentLimits, first_index: int, is_tagged: bool) -> list[Given]:
+    given = [_given_message(one, limits, index, is_tagged) for index, one in enumerate(messages, first_index)]
+    if len(given) > 1:
+        refuse_twice([facts["id"] for _, facts in given if "id" in facts])
+    return given
 
 
 def _no_history(value: object, limits: ContentLimits) -> InvalidInput:
@@ -280,11 +308,6 @@ def refuse_twice(ids: Iterable[str]) -> None:
         seen.add(message_id)
 
 
-def _have_tags(known: list[bytes] | None, same: int) -> bool:
-    """Tell whether stored messages have tags, where some have changed behind the *same* ones."""
-    return bool(known) and same < len(known or ()) and has_tags(b"".join(known or ()))
-
-
 def _body_text(body: Any, limits: ContentLimits, index: int, is_tagged: bool) -> bytes:
     try:
         return json_text.encode(body, is_tagged=is_tagged)
@@ -293,16 +316,17 @@ def _body_text(body: Any, limits: ContentLimits, index: int, is_tagged: bool) ->
         raise
 
 
-def elements_of(history: list[Given], limits: ContentLimits, first_index: int = 0) -> Iterator[bytes]:
+def elements_of(history: list[Given], limits: ContentLimits, first_index: int = 0) -> list[bytes]:
     """Make the elements of new messages. *first_index* is the place of the first one, for errors."""
-    now = now_ms()
+    now, elements = now_ms(), []
     for index, (body, facts) in enumerate(history, first_index):
         if facts:
             check_facts(facts, f"{limits.history_key}[{index}]", limits)
         element = join_element(now, body, facts, is_tagged=limits.is_tagged)
         if len(element) > limits.max_message_bytes:
             raise too_large(element, limits, index)
-        yield element
+        elements.append(element)
+    return elements
 
 
 def _facts_given(message: Message, path: str) -> dict[str, Any]:
@@ -421,7 +445,8 @@ def usage_of(given: Iterable[Given]) -> Usage | None:
     """Add up the cost of messages. None if no message tells its cost."""
     usage = None
     for _, facts in given:
-        usage = _sum(usage, facts)
+        if facts:
+            usage = _sum(usage, facts)
     return usage
 
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..domain import json_text
 from ..domain.commands import Extend, FieldChange, Merge, Mode, Put, Rewrite
 from ..domain.messages import Usage, own_id, with_body, with_id
 from ..domain.numbering import gaps_between, id_of, seqs_of
 from ..domain.results import Snapshot
-from ..domain.shapes import has_history, key_of
+from ..domain.shapes import Shape, has_history, key_of
 from ..domain.types import Owner
 from ..errors import InvalidInput, is_history_key
 from .baseline import Baseline
 from .content import (
-    UNCHANGED,
     ContentLimits,
+    Continued,
     Given,
+    History,
     Texts,
     changed_texts,
     check_count,
@@ -31,12 +32,12 @@ from .content import (
     elements_of,
     encoded_fields,
     first_title_of,
+    listed,
     look_at_fields,
     look_at_messages,
     refuse_twice,
     texts,
     too_large,
-    unchanged,
     usage_of,
 )
 
@@ -54,24 +55,23 @@ def difference(
         InvalidInput: *content* cannot be saved. The error has the place and the reason.
     """
     known = base.snapshot
-    before = known.bodies
-    convert = texts if given else changed_texts
-    shape, fields, history = convert(content, limits, before, known)
+    shape, fields, history = changed_texts(content, limits, known.joined, known)
+    if given is None and _is_same(known, shape, fields, history):
+        return None
     _refuse_unread(known, fields)
     limits = limits.for_shape(shape, known.shape)
     if given is None:
-        history_change = _change_of_all(base, before, history, limits)
+        history_change = _change_of_all(base, history, limits)
     else:
         given_shape, given_fields, given_history = given
         shape = known.shape if shape == given_shape else shape
         fields = _with_changes(known.fields, given_fields, fields)
-        history_change = _change_of_given(base, before, given_history, history, limits)
-    field_changes = _compared(known.fields, fields, limits)
+        history = listed(history, known.joined)
+        history_change = _change_of_given(base, known.bodies, given_history, history, limits)
+    field_changes = _compared(known.fields, fields, content, limits)
     if not field_changes and history_change is None and shape == known.shape:
         return None
-    news = _news(history, history_change)
-    look_at_fields(content, _names_set(field_changes), limits)
-    look_at_messages(content, _new_ones(before, history or [], history_change), limits)
+    told = _told_by(known, content, history, history_change, limits) if history_change is not None else _NOTHING_TOLD
     return Merge(
         session_id=known.session_id,
         owner=owner,
@@ -82,9 +82,34 @@ def difference(
         created_at_ms=known.created_at_ms,
         loaded_version=known.version,
         ttl_ms=ttl_ms,
-        first_title=first_title_of(news, limits),
-        usage=usage_of(news),
+        first_title=told.first_title,
+        usage=told.usage,
     )
+
+
+class _Told(NamedTuple):
+    """Title and cost, as the new messages of a session tell them."""
+
+    first_title: str = ""
+    usage: Usage | None = None
+
+
+_NOTHING_TOLD = _Told()
+
+
+def _told_by(
+    known: Snapshot, content: Any, history: History | Continued, change: Extend | Rewrite, limits: ContentLimits
+) -> _Told:
+    """Warn of types that JSON changes in new messages, and find what those tell that are appended."""
+    look_at_messages(content, _new_ones(known, history, change), limits)
+    news, objects = _news(history, change)
+    return _Told(first_title_of(news, limits, objects), usage_of(news)) if news else _NOTHING_TOLD
+
+
+def _is_same(known: Snapshot, shape: Shape, fields: Mapping[str, bytes], history: History | Continued) -> bool:
+    """Tell whether nothing of a session with messages has changed."""
+    is_same_history = isinstance(history, Continued) and not history.more
+    return is_same_history and shape == known.shape and fields == known.fields
 
 
 def _refuse_unread(known: Snapshot, fields: Mapping[str, bytes]) -> None:
@@ -104,24 +129,22 @@ def _refuse_unread(known: Snapshot, fields: Mapping[str, bytes]) -> None:
         )
 
 
-def _news(history: list[Given] | None, change: Extend | Rewrite | None) -> list[Given]:
-    """List the messages that *change* appends."""
+def _news(history: History | Continued, change: Extend | Rewrite) -> tuple[list[Given], list[Any]]:
+    """List the messages that *change* appends, and what the app has given for them, where that is known."""
+    if isinstance(history, Continued):
+        return history.more, history.objects
     count = len(change.elements) if isinstance(change, Extend) else 0
-    return history[-count:] if history and count else []
+    return (history[-count:] if history and count else []), []
 
 
-def _names_set(changes: Sequence[FieldChange]) -> list[str]:
-    return [name for name, _, text in changes if text is not None]
-
-
-def _new_ones(before: list[bytes], history: list[Given], change: Extend | Rewrite | None) -> Sequence[int]:
+def _new_ones(known: Snapshot, history: History | Continued, change: Extend | Rewrite) -> Sequence[int]:
     """List the indexes of the messages that *change* writes and that were not stored before."""
+    if isinstance(history, Continued):
+        return range(len(known.elements), len(known.elements) + len(history.more))
     if isinstance(change, Extend):
-        return range(len(history) - len(change.elements), len(history))
-    if change is None:
-        return ()
-    known = set(before)
-    return [index for index, (body, _) in enumerate(history) if body not in known]
+        return range(len(history or ()) - len(change.elements), len(history or ()))
+    before = set(known.bodies)
+    return [index for index, (body, _) in enumerate(history or ()) if body not in before]
 
 
 def _with_changes(
@@ -142,33 +165,33 @@ def changed_fields(
     """
     if limits.history_key in data:
         raise is_history_key(limits.history_key)
-    changes = _compared(loaded, encoded_fields(data, limits, "data", loaded), limits)
-    look_at_fields(data, _names_set(changes), limits)
-    return changes
+    return _compared(loaded, encoded_fields(data, limits, "data", loaded), data, limits)
 
 
 def _compared(
-    before: Mapping[str, bytes], after: Mapping[str, bytes], limits: ContentLimits
+    before: Mapping[str, bytes], after: Mapping[str, bytes], content: Any, limits: ContentLimits
 ) -> tuple[FieldChange, ...]:
+    """Find the fields of *content* whose texts have changed, and warn of types that JSON changes in them."""
     if before == after:
         return ()
-    changes = tuple(
-        FieldChange(name, before.get(name), after.get(name))
-        for name in {**after, **before}
-        if before.get(name) != after.get(name)
-    )
-    check_data_size(((name, text) for name, _, text in changes), limits)
-    return changes
+    changes, given = [], {}
+    for name in {**after, **before}:
+        was, now = before.get(name), after.get(name)
+        if was != now:
+            changes.append(FieldChange(name, was, now))
+        if now is not None and was != now:
+            given[name] = now
+    check_data_size(given.items(), limits)
+    look_at_fields(content, given, limits)
+    return tuple(changes)
 
 
-def _change_of_all(
-    base: Baseline, before: list[bytes], history: list[Given] | None, limits: ContentLimits
-) -> Extend | Rewrite | None:
-    """Compare *history*, which may be ``UNCHANGED``, with the messages of *base*."""
-    if history is not UNCHANGED:
-        return _history_change(base, before, history, limits)
-    had_history = has_history(base.snapshot.shape)
-    return None if had_history else _history_change(base, before, unchanged(before), limits)
+def _change_of_all(base: Baseline, history: History | Continued, limits: ContentLimits) -> Extend | Rewrite | None:
+    """Compare *history* with the messages of *base*."""
+    known = base.snapshot
+    if not isinstance(history, Continued) or not has_history(known.shape):
+        return _history_change(base, known.bodies, listed(history, known.joined), limits)
+    return Extend(0, tuple(elements_of(history.more, limits, len(known.elements)))) if history.more else None
 
 
 def _history_change(
@@ -189,7 +212,7 @@ def _history_change(
             return Extend(0, added)
         is_taken = all(body in before for body in after[kept:])  # nothing new pushes the oldest out
         return Extend(base.seqs[dropped - 1] + 1, added, base.snapshot.first_seq if is_taken else 0)
-    elements = tuple(_rewritten(named(base.snapshot, base.seqs), before, history, limits))
+    elements = tuple(_rewritten(base, before, history, limits))
     refuse_twice(map(own_id, elements))
     return _rewrite(base, elements, limits, resets=_begins_anew(before, after))
 
@@ -292,13 +315,14 @@ def named(snapshot: Snapshot, seqs: Sequence[int] | None = None) -> list[bytes]:
     return [with_id(element, id_of(seq)) for element, seq in numbered]
 
 
-def _rewritten(
-    elements: Sequence[bytes], before: list[bytes], history: list[Given], limits: ContentLimits
-) -> Iterator[bytes]:
+def _rewritten(base: Baseline, before: list[bytes], history: list[Given], limits: ContentLimits) -> Iterator[bytes]:
     """Make the elements of *history*. Unchanged messages keep their envelopes, as does a single edited one.
 
-    All get other seqs. So the *elements* that were there have ids of their own, which stay.
+    All get other seqs. So the elements of *base* are given ids of their own, which stay.
     """
+    if not history:
+        return
+    elements = named(base.snapshot, base.seqs)
     after = [body for body, _ in history]
     shorter = min(len(before), len(after))
     head = next((index for index in range(shorter) if before[index] != after[index]), shorter)

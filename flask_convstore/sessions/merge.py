@@ -167,8 +167,7 @@ def take_over(
         assert isinstance(content, list)
         return _take_over_history(value, before, base, content, limits)
     assert isinstance(content, dict)
-    known = before.snapshot.bodies
-    shape, fields, given = texts(value, limits, known, before.snapshot)
+    shape, fields, given = texts(value, limits, before.snapshot.joined, before.snapshot)
     theirs = key_of(base.snapshot.shape, limits.history_key)
     now = _take_over_key(value, key_of(shape, limits.history_key), given, before, theirs, limits)
     keys = {now, theirs}
@@ -275,8 +274,8 @@ def with_written(
 
     A copy of it was saved, or the app has set a field through two doors.
     """
-    was, known = before.snapshot.bodies, dict(before.snapshot.fields)
-    _, fields, history = texts(value, limits, was, before.snapshot)
+    known = dict(before.snapshot.fields)
+    _, fields, history = texts(value, limits, before.snapshot.joined, before.snapshot)
     for name, *_, text in command.fields:
         if fields.get(name) == text:
             _put(known, name, text)
@@ -388,7 +387,7 @@ def _take_over_history(
     if not isinstance(mine, list):
         return _with_history_of(before, base)
     was = before.snapshot.bodies
-    _, _, given = texts(list(mine), limits, was)
+    _, _, given = texts(list(mine), limits, before.snapshot.joined)
     dropped = diff.dropped_of(was, [body for body, _ in given or ()])
     if dropped is None:
         return _with_history_of(before, base)

@@ -211,9 +211,11 @@ def _like(original: AnySession, session: _S) -> _S:
 
 def based(content: Content, base: Baseline) -> AnySession:
     """Make a session with *content*, which measures its changes from *base*."""
-    if isinstance(content, dict):
+    if isinstance(content, dict) and type(content) is not dict:
         content = json_types.plain(content)
-    return on_base(Session(content), base) if isinstance(content, Mapping) else on_base(ListSession(content), base)
+    session = Session(content) if isinstance(content, Mapping) else ListSession(content)
+    session._base = base
+    return session
 
 
 def as_session(content: object, session_id: str, origin: str) -> AnySession | None:
@@ -252,18 +254,19 @@ def content_of_base(base: Baseline, first_key: str) -> Any:
     """Decode the content that was saved, as *base* knows it. *first_key* as in ``content_of``."""
     known = base.snapshot
     content: dict[str, Any] = {name: json_text.decode(text) for name, text in known.fields.items()}
-    history = json_text.decode_many(known.bodies)
+    history = known.joined.decode()
     if known.shape == "list":
         return history
     key = key_of(known.shape, first_key)
     return content if key is None else content | {key: history}
 
 
-def content_of(snapshot: Snapshot, first_key: str) -> Any:
+def content_of(snapshot: Snapshot, first_key: str, *, is_tracked: bool = False) -> Any:
     """Decode the content that was saved.
 
     Args:
         first_key: The first key of the settings, for a session that does not remember the key of its history.
+        is_tracked: It will be compared with what was saved.
 
     Raises:
         CorruptValue: A field or a message is not ours.
@@ -275,7 +278,7 @@ def content_of(snapshot: Snapshot, first_key: str) -> Any:
         except ValueError as error:
             raise CorruptValue(snapshot.key, f"its field d:{name} is not JSON ({error})") from None
     try:
-        history = json_text.decode_many(snapshot.bodies)
+        history = snapshot.joined.decode(is_tracked=is_tracked)
     except ValueError as error:
         reason, index = error.args
         seq = snapshot.seqs[index]

@@ -140,33 +140,9 @@ def test_a_value_that_contains_itself_is_refused() -> None:
         json_text.encode(value)
 
 
-@given(st.lists(JSON, max_size=5))
-def test_many_are_decoded_as_one_by_one(values: list[object]) -> None:
-    texts = [json_text.encode(value) for value in values]
-    assert json_text.decode_many(texts) == values
-
-
-def test_a_deep_text_among_many_is_decoded_too() -> None:
-    """One level more, that of the array of all, is over orjson's limit."""
-    deep = b"[" * 1024 + b"]" * 1024
-    assert json_text.decode_many([deep, b"1"])[1] == 1
-
-
-@pytest.mark.parametrize("bad", [b"", b"1,2", b"1],[2", b"{", b"\xff", b"nan", b"[1", b"2],3"])
-def test_a_bad_text_among_many_is_found(bad: bytes) -> None:
-    for others in (b"1", b"{}"):
-        with pytest.raises(ValueError) as caught:
-            json_text.decode_many([others, bad, others])
-        assert caught.value.args[1] == 1
-    with pytest.raises(ValueError):
-        json_text.decode_many([b"[1", b"2],3"])
-
-
 def test_a_null_is_told_from_a_nan_without_a_walk() -> None:
     """Messages of SDKs are full of nulls."""
     text = b'{"a":[null],"b":1}'
-    assert json_text.is_encoded([{"a": [None], "b": 1}], [text])
-    assert not json_text.is_encoded([{"a": [float("nan")], "b": 1}], [text])
     assert json_text.encode({"a": [None], "b": 1}) == text
     with pytest.raises(NotSerializable, match=r"a\[0\]: JSON has no nan"):
         json_text.encode({"a": [float("nan")], "b": 1})

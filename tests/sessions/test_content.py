@@ -6,8 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flask_convstore.domain.messages import Message, Usage
+from flask_convstore.domain import json_text
+from flask_convstore.domain.bodies import Bodies
+from flask_convstore.domain.messages import Message, Usage, join_element
 from flask_convstore.domain.titles import title_of
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
 from flask_convstore.sessions.content import (
@@ -22,7 +26,50 @@ from flask_convstore.sessions.content import (
     texts,
 )
 
+from ..domain.test_bodies import AT, NOW, STORED
+
 FORM = ContentLimits("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)
+
+
+# ---- messages that are known
+
+
+def encoded(history: Any, limits: ContentLimits, known: Bodies | None) -> Any:
+    try:
+        return texts(history, limits, known)[2]
+    except NotSerializable as error:
+        return type(error), error.path
+
+
+FILLING = st.sampled_from([0, 1, 199, 200, 300, 450])
+
+
+@given(st.lists(STORED, min_size=1, max_size=4), FILLING, FILLING, st.booleans(), st.data())
+def test_what_is_known_changes_no_text(
+    stored: list[Any], before: int, between: int, is_tagged: bool, data: st.DataObject
+) -> None:
+    """However a loaded history is changed: its texts are those that it has where nothing is known of it."""
+    filled = [*[{"role": "user", "content": "x"}] * before, *stored[:2], *["y"] * between, *stored[2:]]
+    known = Bodies([join_element(AT, json_text.encode(message)) for message in filled])
+    history = known.decode(is_tracked=data.draw(st.booleans()))
+    places = st.sampled_from([0, before, before + 1, len(history) - 1, len(history)])
+    for _ in range(data.draw(st.integers(0, 3))):
+        start, end = data.draw(places), data.draw(places)
+        history[start:end] = data.draw(st.lists(NOW | st.sampled_from(filled), max_size=2))
+    if data.draw(st.booleans()):
+        known.count_same(known.decode())  # perhaps something is remembered
+    limits = replace(FORM, is_tagged=is_tagged)
+    for given_history in (history, tuple(history)) if not is_tagged else (history,):
+        assert encoded(given_history, limits, known) == encoded(given_history, limits, None)
+        assert encoded({"history": given_history}, limits, known) == encoded({"history": given_history}, limits, None)
+
+
+@pytest.mark.parametrize("facts", [{"id": "mine"}, {}])
+def test_a_message_with_facts_is_not_taken_for_a_known_one(facts: dict[str, Any]) -> None:
+    known = Bodies([join_element(AT, text) for text in (b'"a"', b'"b"', b'"c"')])
+    history = [Message("b", **facts) if facts else "b", "c", "d"]
+    _, _, found = texts(history, FORM, known)
+    assert found == [(b'"b"', facts), (b'"c"', {}), (b'"d"', {})]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +134,7 @@ def test_tokens_that_may_not_be_told_are_named_by_their_message() -> None:
 
 def test_data_are_limited_to_the_byte() -> None:
     """Names count as UTF-8. A removed field does not count."""
-    check_data_size([("ü", b"x" * 98), ("gone", None)], FORM)
+    check_data_size([("ü", b"x" * 98)], FORM)
     with pytest.raises(TooLarge) as caught:
         check_data_size([("ü", b"x" * 98), ("", b"1")], FORM)
     assert (caught.value.limit, caught.value.size) == (100, 101)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from flask_convstore.domain.commands import Extend, Rewrite
+from flask_convstore.domain.commands import Extend, FieldChange, Rewrite
 from flask_convstore.domain.messages import Message, Usage, bodies_of, message_of
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import InvalidInput, NotSerializable, TooLarge
@@ -51,6 +52,13 @@ def test_the_history_is_no_field() -> None:
     with pytest.raises(NotSerializable) as unnamed:
         diff.changed_fields({}, {5: 1}, FORM)  # type: ignore[dict-item]
     assert unnamed.value.path == "data"
+
+
+def test_only_fields_that_are_set_have_a_size() -> None:
+    changes = diff.changed_fields({"gone" * 100: b"1", "same": b"2"}, {"ü": "x" * 96, "same": 2}, FORM)
+    assert changes == (FieldChange("ü", None, b'"%b"' % (b"x" * 96)), FieldChange("gone" * 100, b"1", None))
+    with pytest.raises(TooLarge):
+        diff.changed_fields({}, {"ü": "x" * 97}, FORM)
 
 
 @pytest.mark.parametrize(
@@ -190,3 +198,38 @@ def test_a_copy_has_all_but_the_messages() -> None:
     assert (save.fields, save.elements) == ((("a", b"1"),), ())
     assert (save.first_seq, save.gaps) == (4, ())
     assert (save.ttl_ms, save.first_title, save.usage) == (50_000, "hello", Usage(1, 2))
+
+
+# ---- the messages are as they were loaded
+
+
+@pytest.mark.parametrize(
+    ("change", "fields", "added", "shape"),
+    [
+        (lambda session: None, {}, None, None),
+        (lambda session: session.update(a=2), {"a": b"2"}, None, None),
+        (lambda session: session.update(a=True), {"a": b"true"}, None, None),
+        (lambda session: session.update(b="x"), {"b": b'"x"'}, None, None),
+        (lambda session: session.pop("a"), {"a": None}, None, None),
+        (lambda session: session["history"].append("m3"), {}, [b'"m3"'], None),
+        (lambda session: session.update(a=2, history=["m1", "m2", "m3", "m4"]), {"a": b"2"}, [b'"m3"', b'"m4"'], None),
+        (lambda session: session.update(messages=session.pop("history")), {}, None, "full:messages"),
+    ],
+)
+def test_only_what_has_changed_is_written(change: Any, fields: Any, added: Any, shape: str | None) -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", {"a": 1, "history": ["m1", "m2"]})
+    session = get(conversations)
+    change(session)
+    form = replace(FORM, other_keys=("messages",))
+    save = diff.difference(session._base, session, form, ANY, None)
+    if not (fields or added or shape):
+        assert save is None
+        return
+    assert save is not None
+    assert ({name: value for name, _, value in save.fields}, save.shape) == (fields, shape)
+    if added is None:
+        assert save.history is None
+    else:
+        assert isinstance(save.history, Extend)
+        assert (save.history.drop_below, bodies_of(save.history.elements)) == (0, added)

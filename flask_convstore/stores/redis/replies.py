@@ -207,14 +207,14 @@ def snapshot_of(
     elements, head = [*lists, [], []][:2]
     try:
         fields, aliases, shared = _prefixed(stored)
-        version, created, updated, count, first, history_version = [int(stored[name]) for name in _NUMBERS]
+        version, created, updated, count, first, history_version = map(int, map(stored.__getitem__, _NUMBERS))
         shape = stored[b"shape"].decode()
-        gaps = gaps_in(stored.get(b"gaps", b"").decode())
+        gaps = gaps_in(stored[b"gaps"].decode()) if b"gaps" in stored else ()
         optional = _optional_facts(stored)
     except (KeyError, ValueError) as error:
         raise CorruptValue(keys[0], f"it is not a session of flask-convstore ({_told(error)})") from None
     times = created, updated, optional.get("began_at_ms") or created
-    if not is_shape(shape) or not all(0 < time < LATEST_MS for time in times):
+    if not is_shape(shape) or min(times) <= 0 or max(times) >= LATEST_MS:
         raise CorruptValue(keys[0], "its shape or one of its times is none of ours")
     if len(elements) != (count if last is None else min(count, last)):
         raise CorruptValue(keys[1], f"it does not hold the number of messages that {keys[0]} counts")
@@ -290,13 +290,15 @@ def _prefixed(stored: dict[bytes, Any]) -> tuple[dict[str, bytes], list[Alias], 
     fields: dict[str, bytes] = {}
     aliases: list[Alias] = []
     shared: dict[str, Any] = {}
-    for name in [name for name in stored if name[1:2] == b":"]:
+    for name, value in stored.items():
+        if name[1:2] != b":":
+            continue
         if name[:1] == b"d":
-            fields[name[2:].decode()] = stored[name]
+            fields[name[2:].decode()] = value
         elif name[:1] == b"a":
             aliases.append(alias_of(name[2:].decode()))
         elif name[:1] == b"s":
-            shared[name[2:].decode()] = stored[name].decode()
+            shared[name[2:].decode()] = value.decode()
     return fields, aliases, shared
 
 
