@@ -17,7 +17,7 @@ KIND ?= all
 
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version)'
 
-.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-streaming bench-handover frames profile compare scaling chaos interrupts fuzz faults histories attack replay clean docs mutate screenshots
+.PHONY: help demo check test test-lowest test-redis-7 lint bench bench-before bench-streaming bench-handover frames profile compare scaling chaos interrupts fuzz faults histories attack replay clean docs mutate screenshots
 
 help:
 	@echo "make demo            a chat to try, at http://127.0.0.1:$(PORT), on a real Valkey (PORT=8000 for another port)"
@@ -29,6 +29,7 @@ help:
 	@echo "make screenshots     the pictures of the chat in docs/assets, from the real page (needs Chromium)"
 	@echo "make bench           what every operation costs against what people write by hand, and other packages ask: ARGS=--quick,"
 	@echo "                     REPORT=docs/performance.md"
+	@echo "make bench-before    the same operations with an earlier checkout, TREE=../before, and with this one, in turn"
 	@echo "make bench-streaming the way of chunks from the handler to many readers: ARGS=--quick, REPORT=docs/performance.md"
 	@echo "make bench-handover  handing over a journal of 100,000 writes, and what others wait meanwhile: ARGS='--kind turns'"
 	@echo "make frames          the Python frames and changes of room of an operation: ARGS='--list append' lists them"
@@ -114,6 +115,9 @@ screenshots: $(VENV)-screenshots/ready
 bench: $(VENV)/ready $(if $(findstring --quick,$(ARGS)),,$(VENV)-others/ready)
 	@$(if $(findstring --quick,$(ARGS)),,$(VENV)-others/bin/python -m benchmarks.others $(if $(REPORT),--report docs/comparison.md))
 	@exec $(BIN)/python -m benchmarks.bench $(ARGS) $(if $(REPORT),--report $(REPORT))
+
+bench-before: $(VENV)/ready
+	@exec $(BIN)/python -m benchmarks.trees $(TREE) $(ARGS)
 
 bench-streaming: $(VENV)/ready
 	@$(BIN)/python -m benchmarks.streaming $(ARGS) $(if $(REPORT),--report $(REPORT))
