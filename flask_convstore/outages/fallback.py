@@ -281,13 +281,13 @@ class FallbackStore(StoreAround):
         try:
             with self._here.changing(away.session_id):
                 started = self._started_with(command)  # by another worker meanwhile
-                receipt = None if started else self._here.added(self._here.begun_view(away.session_id), away)
+                made = None if started else self._here.added(self._here.begun_view(away.session_id), away)
         except StoreUnavailable as too:
             raise error from too
         if started:
             return self._created_again(command, started)
-        told: Receipt = marked(receipt, self._journal.kind)
-        return replace(told, session_id=away.session_id)
+        assert isinstance(made, Receipt)
+        return replace(marked(made, self._journal.kind), session_id=away.session_id)
 
     def _replaced(self, command: Put, is_here: bool) -> Receipt:
         """Replace a session, or create it. Where the store is away, the session starts anew here."""

@@ -177,7 +177,7 @@ class SessionsHere:
             is_partial = bool(view and view.is_partial)
         if isinstance(answer, SessionNotFound):
             raise answer
-        return marked(answer, self._journal.kind, is_partial=is_partial)
+        return _marked_answer(answer, self._journal.kind, is_partial=is_partial)
 
     def _view_for(self, command: Command | BeginTurn) -> JournalView | None:
         """Find the view of the session, or of its continuation, in which *command* is done. None: it is not for here."""
@@ -200,7 +200,7 @@ class SessionsHere:
             is_partial = view.is_partial
         if isinstance(answer, SessionNotFound):
             raise answer
-        return marked(answer, self._journal.kind, is_partial=is_partial)
+        return _marked_answer(answer, self._journal.kind, is_partial=is_partial)
 
     def _begun(self, key: str, command: Command | BeginTurn) -> JournalView:
         """Begin a continuation with what is remembered of the session."""
@@ -389,13 +389,17 @@ def _names_known(command: Any, now: Snapshot | None, error: ConvstoreError) -> b
     return not is_versions or command.expected.startswith(f"{now.created_at_ms}-")
 
 
-def marked(answer: Any, fallback: str, *, is_partial: bool = False) -> Any:
-    """Mark that *answer* comes from here."""
+def marked(receipt: Receipt, fallback: str, *, is_partial: bool = False) -> Receipt:
+    """Mark that *receipt* comes from here."""
+    return replace(receipt, level=fallback, fallback=fallback, partial=is_partial)
+
+
+def _marked_answer(answer: Receipt | Begun, fallback: str, *, is_partial: bool) -> Receipt | Begun:
+    """Mark that *answer* and all in it come from here."""
     if isinstance(answer, Receipt):
-        return replace(answer, level=fallback, fallback=fallback, partial=is_partial)
-    return replace(
-        answer,
+        return marked(answer, fallback, is_partial=is_partial)
+    return answer._replace(
         receipt=marked(answer.receipt, fallback, is_partial=is_partial),
         reply=answer.reply and marked(answer.reply, fallback, is_partial=is_partial),
-        snapshot=answer.snapshot and replace(answer.snapshot, fallback=fallback, partial=is_partial),
+        snapshot=answer.snapshot and answer.snapshot.with_facts(fallback=fallback, partial=is_partial),
     )
