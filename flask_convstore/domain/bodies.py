@@ -1,7 +1,7 @@
 """The bodies of stored messages, joined in parts. C alone decodes a part, and finds whether values still have its text.
 
-Equal text is not enough: orjson writes NaN as null, and a tag stands for a value of another type. So the types of the values
-are looked at too, unless only one value can have the text.
+Equal text is not enough: orjson writes NaN as null, and a date has the text of a text, which tagged JSON tells apart. So the
+types of the values are looked at too, unless only one value can have the text.
 """
 
 from __future__ import annotations
@@ -78,15 +78,18 @@ class Bodies:
             values += together
         return values
 
-    def count_same(self, values: Sequence[Any]) -> int:
+    def count_same(self, values: Sequence[Any], *, is_tagged: bool = False) -> int:
         """Count the *values*, from the first one on, that have these texts, faster than by encoding each.
 
         That is a number of whole parts. Values of which that is not sure do not count.
+
+        Args:
+            is_tagged: Types that JSON lacks have texts of their own: a date is not the same as its text.
         """
         same = 0
         for number, part in enumerate(self._parts or self._join()):
             end = min(same + _TOGETHER, self.count)
-            if not self._is_of(number, part, values[same:end]):
+            if not self._is_of(number, part, values[same:end], is_tagged=is_tagged):
                 break
             same = end
         return same
@@ -104,20 +107,18 @@ class Bodies:
         """Tell whether one of the texts may hold tags."""
         return any(map(has_tags, self._parts or self._join()))
 
-    def _is_of(self, number: int, part: bytes, values: Sequence[Any]) -> bool:
-        try:
-            if number in self._of_texts:
-                return dumps(values) == part
-            if b"$" in part and has_tags(part):
-                return json_text.is_encoded(values, part)
-            if dumps(values) != part:
-                return False
-        except (TypeError, RecursionError):
+    def _is_of(self, number: int, part: bytes, values: Sequence[Any], *, is_tagged: bool) -> bool:
+        is_of_texts = number in self._of_texts
+        if not is_of_texts and b"$" in part and has_tags(part):
+            return json_text.is_encoded(values, part)
+        if not _have_text(values, part):
             return False
+        if is_of_texts and not is_tagged:
+            return True  # nothing has another text
         kinds = _kinds_in(values)
         if kinds and kinds <= _OF_TEXTS:
             self._of_texts.add(number)
-        return bool(kinds) or json_text.is_encoded(values, part)
+        return bool(kinds) or json_text.is_encoded(values, part, is_tagged=is_tagged)
 
     def _join(self) -> list[bytes]:
         """Make the parts. Each is the JSON text of a list."""
@@ -134,6 +135,13 @@ class Bodies:
             raise
         self._parts = parts
         return parts
+
+
+def _have_text(values: Sequence[Any], text: bytes) -> bool:
+    try:
+        return dumps(values) == text
+    except (TypeError, RecursionError):
+        return False
 
 
 def _kinds_in(values: Sequence[Any]) -> set[type]:

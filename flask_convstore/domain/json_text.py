@@ -156,8 +156,8 @@ def is_of_texts(value: object) -> bool:
     return type(value) is str or (type(value) is dict and _TEXTS.issuperset(map(type, value.values())))
 
 
-def is_encoded(values: Sequence[Any], text: bytes) -> bool:
-    """Tell whether *text* is what ``encode`` makes of *values*, as a JSON list.
+def is_encoded(values: Sequence[Any], text: bytes, *, is_tagged: bool = False) -> bool:
+    """Tell whether *text* is what ``encode`` makes of *values*, as a JSON list. A text with tags is known by itself.
 
     False also where that is not sure: a null beside other types may have been NaN, a dataclass may be a message of ours.
     """
@@ -165,7 +165,7 @@ def is_encoded(values: Sequence[Any], text: bytes) -> bool:
         return False
     part: Any = values
     try:
-        if value_types.has_tags(text):
+        if is_tagged or value_types.has_tags(text):
             part = value_types.tag(list(values), as_json)
         return dumps(part) == text and not _may_hide_nan(part, text)
     except (TypeError, RecursionError):

@@ -26,7 +26,7 @@ def id_away(session_id: str, token: str, place: int) -> str:
 
     There the message may get another number, behind those of others. So the id is made of none.
     """
-    text = f"{session_id}\n{place}\n{token}"
+    text = "\n".join((session_id, str(place), token))
     return f"msg-j{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 

@@ -47,13 +47,13 @@ def check_session_id(session_id: object) -> None:
 
 
 def check_name(name: str, path: str) -> str:
-    """Refuse what is no text of 1 to 200 characters without control characters. Return *name*."""
+    """Refuse what is no text of 1 to 200 characters without control characters. Return it as plain text, also of an enum."""
     if type(name) is str and _usual(name):
         return name
     reason = name_problem(name)
     if reason:
         raise InvalidInput(f"{reason}. Nothing was written.", path)
-    return name
+    return str.__str__(name)
 
 
 def check_target(target: object, path: str = "seq") -> None:

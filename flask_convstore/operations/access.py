@@ -185,7 +185,7 @@ class Access:
 
     def __init__(self, backend: Backend, owner: Owner, newcomers: Callable[[], str | None] = lambda: None) -> None:
         if owner is not None and not isinstance(owner, Scope):
-            check_name(owner, "owner")
+            owner = check_name(owner, "owner")
         self.backend = backend
         self.owner = owner
         self.newcomers = newcomers

@@ -17,7 +17,7 @@ LONGEST = KEPT_MS // MINUTE_MS - 60
 def figures(kept: FiguresStore, places: Mapping[str, str], owner: Owner) -> Figures:
     """Count the sessions of an owner, or all of them. For all, tell what has happened too."""
     if isinstance(owner, str):
-        check_name(owner, "owner")
+        owner = check_name(owner, "owner")
     sums: Sums = kept.totals() if owner is ANY else {}  # first: who starts meanwhile has not expired
     counted = kept.count(places, owner)
     alive, messages, size = (sum(part) for part in zip(*counted.places.values(), strict=True))

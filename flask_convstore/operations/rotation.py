@@ -27,7 +27,7 @@ def rotate_id(access: Access, session_id: str, *, new_owner: str | None = None) 
     """Give the session a new id, and a *new_owner* if one is named. The old id leads nowhere from then on."""
     check_session_id(session_id)
     if new_owner is not None:
-        check_name(new_owner, "new_owner")
+        new_owner = check_name(new_owner, "new_owner")
     for _ in range(_ATTEMPTS):
         snapshot = _rotatable(access, session_id)
         heir = new_owner or snapshot.owner

@@ -44,12 +44,12 @@ _BEGINNERS = (Put, Merge, Append, Update, Delete, BeginTurn, CommitTurn, NoteAli
 
 def key_of(session_id: str, owner: Owner) -> str:
     """Name the continuation of a session by *owner* in a journal. No session and no owner has a name with a line end."""
-    return f"{session_id}\n{_SERVER if isinstance(owner, Scope) else owner or ''}"
+    return "\n".join((session_id, _SERVER if isinstance(owner, Scope) else owner or ""))
 
 
 def all_keys(session_id: str) -> tuple[str, str]:
     """The first and the last key that a continuation of a session may have."""
-    return f"{session_id}\n", f"{session_id}\v"
+    return session_id + "\n", session_id + "\v"
 
 
 def can_begin(command: Command | BeginTurn) -> bool:

@@ -147,7 +147,7 @@ class ContinuationReplay(Replay):
 
     def _leave_moved(self, session_id: str, owner: Any) -> None:
         """Leave the session that was told while the store was away, so that it leads to the one that there is."""
-        token = f"{session_id}\n{self._into}"
+        token = "\n".join((session_id, self._into))
         this: dict[str, Any] = {"session_id": session_id, "owner": owner}
         with contextlib.suppress(SessionExists, SessionMoved, TurnLost, SessionNotFound):
             self._store.apply(

@@ -378,7 +378,7 @@ def _as_kept(command: Command | BeginTurn, answer: Receipt | Begun, *, is_partia
 
 def continued_at(session_id: str, created_at_ms: int) -> str:
     """Name the beginning of a continuation, as the token of a start."""
-    return f"{created_at_ms}\n{session_id}"
+    return "\n".join((str(created_at_ms), session_id))
 
 
 def _names_known(command: Any, now: Snapshot | None, error: ConvstoreError) -> bool:

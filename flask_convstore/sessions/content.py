@@ -139,7 +139,7 @@ def _texts_of_dict(
     key = key_in(content, limits, stored)
     data = (json_text.Decoded if isinstance(content, json_text.Decoded) else dict)(content.items())
     if key is not None:
-        del data[key]
+        data.pop(key, None)  # a mapping may find a key under another name
     fields = encoded_fields(data, limits, stored=stored.fields if stored else NOTHING_STORED)
     if key is None:
         return "data", fields, None
@@ -260,7 +260,7 @@ def _given(history: object, limits: ContentLimits, known: Bodies | None) -> list
     history = history if type(history) is list else list(history)
     if not (known and known.count):
         return _messages_given(history, limits, 0, limits.is_tagged)
-    same = known.count_same(history)
+    same = known.count_same(history, is_tagged=limits.is_tagged)
     if same == known.count:
         more = history[same:]
         return Continued(_messages_given(more, limits, same, limits.is_tagged) if more else [], more)
@@ -272,7 +272,7 @@ def _given(history: object, limits: ContentLimits, known: Bodies | None) -> list
 def _texts_left(history: list[Any], known: Bodies, limits: ContentLimits, is_tagged: bool) -> list[bytes]:
     """Find the texts of all messages from the first one of *history* on, where only the oldest were dropped."""
     left = known.from_text(_given_message(history[0], limits, 0, is_tagged)[0]) if history else None
-    return left.texts if left and left.count_same(history) == left.count else []
+    return left.texts if left and left.count_same(history, is_tagged=is_tagged) == left.count else []
 
 
 def _messages_given(messages: list[Any], limits: ContentLimits, first_index: int, is_tagged: bool) -> list[Given]:
@@ -391,8 +391,8 @@ def added(messages: Sequence[Any], limits: ContentLimits) -> Added:
         if len(element) > largest:
             raise too_large(element, limits, index)
         elements.append(element)
-        if not first_title and limits.has_titles:
-            first_title = title_of(body)
+        if not first_title and limits.has_titles and b'"user"' in element:
+            first_title = _title_of(body, element)
     if len(ids) > 1:
         refuse_twice(ids)
     return Added(tuple(elements), first_title, usage)
@@ -434,11 +434,16 @@ def first_title_of(given: Iterable[Given], limits: ContentLimits, bodies: Iterab
         return ""
     for (text, _), one in itertools.zip_longest(given, bodies):
         if b'"user"' in text:
-            body = one.body if isinstance(one, Message) else one
-            title = title_of(body if isinstance(body, dict) else json_text.decode(text))
+            title = _title_of(one.body if isinstance(one, Message) else one, text)
             if title:
                 return title
     return ""
+
+
+def _title_of(body: Any, stored: bytes) -> str:
+    """Make the title that a message gives as it is *stored*: its text or its element."""
+    is_plain = type(body) is dict and type(body.get("role")) is type(body.get("content")) is str
+    return title_of(body if is_plain else json_text.decode(stored.rpartition(b"\n")[2]))
 
 
 def usage_of(given: Iterable[Given]) -> Usage | None:

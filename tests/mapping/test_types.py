@@ -194,6 +194,37 @@ def test_one_after_the_other_is_as_with_a_dict(case: str) -> None:
     assert typed(dict(site.stored())) == typed(beside["s"])
 
 
+TEXTS: dict[str, Any] = {"2026-01-31": dt.date(2026, 1, 31), "1.5": Decimal("1.5"), str(ID): ID}
+
+BESIDE: dict[str, Callable[[Any], object]] = {
+    "nothing": lambda history: None,
+    "a new message": lambda history: history.append({"new": "x"}),
+    "another message": lambda history: history[-1].update(z="y"),
+    "the oldest dropped": lambda history: history.pop(0),
+    "the newest dropped": lambda history: history.pop(),
+    "the window moved": lambda history: (history.pop(0), history.append({"new": "x"})),
+}
+
+
+@pytest.mark.parametrize("length", [3, 201, 450])
+@pytest.mark.parametrize("beside", BESIDE)
+def test_a_type_that_replaces_its_own_text_is_a_change(length: int, beside: str) -> None:
+    """However long the history is, and whatever else changes."""
+    site = tagged_site("memory://")
+    plain = [{"at": place, **dict.fromkeys(TEXTS), "pair": [1, 2]} for place in map(str, range(length))]
+    for message in plain:
+        message.update({text: text for text in TEXTS})
+    site.put("s", {"history": copy.deepcopy(plain)})
+
+    def change(history: list[Any]) -> None:
+        history[1].update(TEXTS, pair=(1, 2))
+        BESIDE[beside](history)
+
+    site.ok(lambda: change(site.sessions["s"]["history"]))
+    change(plain)
+    assert typed(list(site.stored()["history"])) == typed(plain)
+
+
 def test_sets_that_two_requests_begin_with_make_one(url: str) -> None:
     site = tagged_site(url)
     start: dict[str, Any] = {"tags": set(), "n": {}}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import enum
 import pickle
-from collections import UserList
+from collections import UserDict, UserList, UserString
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -990,6 +992,60 @@ def test_an_unknown_operand_is_asked_itself() -> None:
     with pytest.raises(TypeError):
         5 | Session(a=1)
     assert ListSession([1]) + UserList([2]) == UserList([1, 2]), "as with a list"
+
+
+@dataclass
+class Part:
+    text: str
+
+
+class Role(enum.Enum):
+    USER = "user"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"role": "user", "parts": [Part("hello")]},
+        {"role": "user", "content": ({"text": "hello"},)},
+        {"role": "user", "content": UserList(["hello"])},
+        {"role": "user", "content": UserString("hello")},
+        {"role": Role.USER, "content": "hello"},
+        UserDict(role="user", content="hello"),
+    ],
+)
+def test_a_conversation_is_called_by_what_is_stored(body: Any) -> None:
+    """However its first message comes: appended, in a new session, in place of all others, and behind others."""
+    conversations = PlainConversations(MemoryHarness().store)
+    for message in (body, Message(body)):
+        for name in ("appended", "behind", "replaced"):
+            conversations.save_session(name, [{"role": "system"}])
+        conversations.append("appended", message)
+        session = get(conversations, "behind")
+        session.append(message)
+        conversations.save_session("behind", session)
+        for name in ("new", "replaced"):
+            conversations.save_session(name, {"history": [message]})
+        for name in ("appended", "behind", "new", "replaced"):
+            assert get(conversations, name).title == "hello", name
+            conversations.delete_session(name)
+
+
+class Headers(UserDict[str, Any]):
+    """A mapping that finds its keys in small letters too, and lists them as they were given."""
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in (name, name.lower()) for name in self.data)
+
+    def __getitem__(self, key: str) -> Any:
+        return next(value for name, value in self.data.items() if key in (name, name.lower()))
+
+
+def test_a_mapping_that_finds_keys_by_other_names_is_saved() -> None:
+    conversations = PlainConversations(MemoryHarness().store)
+    conversations.save_session("s", Headers({"History": [USER], "a": 1}))
+    session = get(conversations)
+    assert (session["history"], session["a"]) == ([USER], 1)
 
 
 def test_plain_content_belongs_to_no_session() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -75,6 +76,19 @@ def test_a_session_of_the_store_is_gone_on_with_and_added_to(host: Host, store: 
     assert found
     assert (found.partial, found.fallback) == (False, None)
     assert not host.told
+
+
+class Channel(str, enum.Enum):  # noqa: UP042, a StrEnum is formatted as its text
+    SUPPORT = "support"
+
+
+def test_a_name_that_equals_a_text_is_that_text(host: Host, store: MemoryStore) -> None:
+    there(store, "support", "there")
+    host.switch.is_away = True
+    host.workers[0].apply(append(Channel.SUPPORT, "one"))
+    host.workers[1].apply(append("support", "two"))
+    host.come_back()
+    assert texts_in(store, "support") == ["there", "one", "two"]
 
 
 def test_a_session_that_is_nowhere_is_created(host: Host, store: MemoryStore) -> None:

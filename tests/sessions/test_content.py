@@ -26,7 +26,7 @@ from flask_convstore.sessions.content import (
     texts,
 )
 
-from ..domain.test_bodies import AT, NOW, STORED
+from ..domain.test_bodies import AT, NOW, STORED, alike
 
 FORM = ContentLimits("history", max_message_bytes=1000, max_data_bytes=100, max_metadata_depth=3)
 
@@ -56,6 +56,9 @@ def test_what_is_known_changes_no_text(
     for _ in range(data.draw(st.integers(0, 3))):
         start, end = data.draw(places), data.draw(places)
         history[start:end] = data.draw(st.lists(NOW | st.sampled_from(filled), max_size=2))
+    if data.draw(st.booleans()) and history:
+        place = data.draw(st.integers(0, len(history) - 1))
+        history[place] = alike(history[place])
     if data.draw(st.booleans()):
         known.count_same(known.decode())  # perhaps something is remembered
     limits = replace(FORM, is_tagged=is_tagged)

@@ -39,8 +39,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.~:/@+=,-]+").fullmatch
 
 
 def in_key(name: str) -> str:
-    """Encode a session's id, an owner's or an alias's name for a key, so that no name reaches into another's keys."""
-    return name if _PLAIN(name) else quote(name, safe=":/@+=,")
+    """Encode a session's id, an owner's or an alias's name for a key, so that no name reaches into another's keys.
+
+    Equal names have one key: a member of a text enum is written as the text that it equals.
+    """
+    return str.__str__(name) if _PLAIN(name) else quote(name, safe=":/@+=,")
 
 
 def session_key(prefix: str, session_id: str) -> str:
@@ -73,7 +76,7 @@ def owner_argument(owner: Owner) -> str:
 
 def target_argument(target: Target) -> Argument:
     """Encode the seq or the id of a message. "": none."""
-    return f"={target}" if isinstance(target, str) and target else f"{target}"
+    return "=" + target if isinstance(target, str) and target else f"{target}"
 
 
 FACTS = (
@@ -111,7 +114,7 @@ def reading(
     """
     whole: Sequence[Argument] = ("HGETALL", keys[0])
     if fields is not None:
-        whole = ("HMGET", keys[0], *FACTS, *(f"d:{name}" for name in fields))
+        whole = ("HMGET", keys[0], *FACTS, *("d:" + name for name in fields))
     if last == 0:  # LRANGE -0 -1 reads everything
         return [whole]
     oldest = [("LRANGE", keys[1], "0", f"{head - 1}")] if head and last is not None else []
@@ -120,7 +123,7 @@ def reading(
 
 def named(values: Sequence[bytes | None], fields: Sequence[str]) -> dict[bytes, bytes]:
     """Name the values that ``reading`` brings of a part of a session. Those that are not there are left out."""
-    names = (*FACTS, *(f"d:{name}" for name in fields))
+    names = (*FACTS, *("d:" + name for name in fields))
     return {name.encode(): value for name, value in zip(names, values, strict=True) if value is not None}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import os
 import random
 import time
@@ -581,7 +580,7 @@ class Calls:
 
         Whatever goes wrong, a connection with unread replies is not used again.
         """
-        left, connection, is_read = math.inf, None, False
+        left, connection, is_read = deadline - monotonic(), None, False
         TRIPS.count += 1
         try:
             connection = lent(pool, deadline)

@@ -54,11 +54,17 @@ class Scripts(dict[str, Script]):
 
     def __missing__(self, name: str) -> Script:
         body = text_of(name)
-        used = [constant for constant in self._constants if constant in _CONSTANT.findall(body)]
-        lines = [f"local {constant} = {self._constants[constant]}\n" for constant in used]
+        used = _constants_in(name)
+        lines = [f"local {constant} = {text}\n" for constant, text in self._constants.items() if constant in used]
         text = "".join((*lines, body))
         script = Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
         return self.setdefault(name, script)
+
+
+@cache
+def _constants_in(name: str) -> frozenset[str]:
+    """Find the names in capital letters in a script."""
+    return frozenset(_CONSTANT.findall(text_of(name)))
 
 
 def _constants(limits: Limits) -> Iterator[tuple[str, str]]:

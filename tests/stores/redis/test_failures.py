@@ -24,6 +24,7 @@ from redis.retry import Retry
 
 from flask_convstore.config import Settings, limits_of
 from flask_convstore.domain.commands import Append, BeginTurn, Put
+from flask_convstore.domain.deadlines import OPERATION
 from flask_convstore.domain.messages import join_element
 from flask_convstore.domain.types import ANY
 from flask_convstore.errors import ConvstoreError, CorruptValue, StoreMisconfigured, StoreUnavailable, TooSlow
@@ -473,6 +474,18 @@ def test_a_connection_takes_no_longer_than_the_budget(budget: float) -> None:
                 load(store)
 
         assert least_seconds(refused) < budget + 0.15
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse what Linux leaves without an answer")
+def test_a_connection_that_had_little_time_does_not_tell_that_the_server_is_down() -> None:
+    """Other trips of the operation took the time. Nobody else shall believe that there is an outage."""
+    with silent_address() as silent:
+        with OPERATION.within(0.1), pytest.raises(StoreUnavailable) as caught:
+            load(silent)
+        assert caught.value.is_down is None
+        with pytest.raises(StoreUnavailable) as caught:
+            load(silent)
+        assert caught.value.is_down is True
 
 
 def test_a_connection_made_in_a_hurry_has_its_whole_patience_later() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import threading
 import time
@@ -70,6 +71,26 @@ def test_the_keys_are_those_of_the_map(server: Server) -> None:
     }
     first: Any = server.client.lindex(key.decode() + ":history", 0)
     assert re.fullmatch(rb'1\{"at":\d{13}\}\n\{"role":"user","content":"u+"\}', first)
+
+
+class Channel(str, enum.Enum):  # noqa: UP042, a StrEnum is formatted as its text
+    """Names that equal their texts, and are formatted otherwise: as ``Channel.SUPPORT``."""
+
+    SUPPORT = "support"
+    SALES = "sales"
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_name_that_equals_a_text_is_that_text(server: Server, is_first: bool) -> None:
+    """As in a dict. It does not matter which of the two a process has used first."""
+    harness = RedisHarness(server.client)
+    conversations = PlainConversations(harness.store)
+    session_ids = [Channel.SUPPORT, "support"] if is_first else ["support", Channel.SUPPORT]
+    for session_id in session_ids:
+        conversations.append(session_id, USER, owner=Channel.SALES, create=True)
+    assert conversations.get_session("support", owner="sales") == {"history": [USER, USER]}
+    assert not [key for key in server.client.scan_iter() if b"Channel" in key]
+    assert [found.session_id for found in conversations.list_sessions(owner="sales").sessions] == ["support"]
 
 
 def test_hash_and_history_expire_in_the_same_millisecond_and_tokens_later(server: Server) -> None:
