@@ -157,7 +157,10 @@ def test_a_follower_may_be_stopped_by_ctrl_c(valkey: Server) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: bool(valkey.client.pubsub_channels("*{s}:bell")), "nobody listens")
         process.send_signal(signal.SIGINT)
-        said, told = process.communicate(timeout=20)
+        try:
+            said, told = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, told) == (0, "")
     assert "user: hi" in said
 
