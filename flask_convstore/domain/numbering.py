@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 Gaps = tuple[tuple[int, int], ...]
 """The first and the last number of each gap, in rising order. There is a message between any two gaps."""
@@ -46,15 +47,21 @@ def next_seq(first: int, count: int, gaps: Gaps) -> int:
     return first + count + sum(end - begin + 1 for begin, end in gaps) if gaps else first + count
 
 
-def seqs_of(first: int, count: int, gaps: Gaps) -> Sequence[int]:
-    """List the numbers of all messages."""
-    if not gaps:
-        return range(first, first + count)
-    seqs: list[int] = []
-    for begin, end in gaps:
-        seqs += range(first, begin)
-        first = end + 1
-    return [*seqs, *range(first, first + count - len(seqs))]
+def seqs_of(first: int, count: int, gaps: Gaps, newest: int | None = None) -> Sequence[int]:
+    """List the numbers of all messages, or of the *newest* so many. Older messages cost nothing."""
+    left = count if newest is None else newest
+    end = next_seq(first, count, gaps)
+    runs: list[range] = []
+    for begin, last in reversed(gaps):
+        if last + 1 < end:
+            runs.append(range(max(last + 1, end - left), end))
+            left -= len(runs[-1])
+            if not left:
+                break
+        end = begin
+    if left or not runs:
+        runs.append(range(end - left, end))
+    return runs[0] if len(runs) == 1 else [*chain.from_iterable(reversed(runs))]
 
 
 def index_of(seq: int, first: int, count: int, gaps: Gaps) -> int | None:

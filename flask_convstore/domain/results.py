@@ -219,7 +219,7 @@ class Snapshot(SessionRecord):
         if not self.gaps:
             end = self.first_seq + self.count
             return range(end - len(self.elements), end)
-        return numbering.seqs_of(self.first_seq, self.count, self.gaps)[self.count - len(self.elements) :]
+        return numbering.seqs_of(self.first_seq, self.count, self.gaps, len(self.elements))
 
 
 _NAMES = [fact.name for fact in fields(Snapshot)]

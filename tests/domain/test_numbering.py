@@ -19,12 +19,22 @@ def test_gaps_tell_the_numbers(seqs: list[int], later: int) -> None:
     following = (seqs[-1] if seqs else 2) + later
     gaps, first = gaps_between(seqs, following), seqs[0] if seqs else following
     assert list(seqs_of(first, len(seqs), gaps)) == seqs
+    for newest in range(len(seqs) + 1):
+        assert list(seqs_of(first, len(seqs), gaps, newest)) == seqs[len(seqs) - newest :]
     assert next_seq(first, len(seqs), gaps) == following
     assert gaps_in(numbering.text_of(gaps)) == gaps
     for seq in range(1, 30):
         there = seqs.index(seq) if seq in seqs else None
         assert index_of(seq, first, len(seqs), gaps) == there
         assert behind(seq, first, len(seqs), gaps) == sum(one <= seq for one in seqs)
+
+
+def test_the_numbers_of_the_newest_messages_do_not_list_those_of_all() -> None:
+    """A turn has a gap at the end, for its reply, and asks at any length of the history."""
+    many = 10**12
+    gaps = ((5, 9), (many + 1, many + 1))
+    assert seqs_of(1, many - 5, gaps, 3) == range(many - 2, many + 1)
+    assert seqs_of(1, many - 5, ((5, 9), (many, many), (many + 2, many + 2)), 2) == [many - 1, many + 1]
 
 
 @given(gaps=SEQS, more=st.sets(st.integers(3, 25), min_size=1))
