@@ -44,7 +44,7 @@ _FOLDERS = {
     "gunicorn": ("gunicorn",),
     "Flask and Werkzeug": ("flask", "werkzeug", "blinker", "itsdangerous", "markupsafe"),
     "redis-py": ("redis", "hiredis"),
-    "webargs and marshmallow": ("webargs", "marshmallow", "apispec"),
+    "marshmallow": ("marshmallow", "apispec"),
     "the app": ("benchmarks",),
 }
 """Folders of code by those whose they are."""
