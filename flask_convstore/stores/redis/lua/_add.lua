@@ -1,7 +1,7 @@
 -- _add: add ARGV[first_element..] to the history, drop the oldest, and write the session's numbers. Refuses a history
 -- that was evicted or cut by others, which the length that RPUSH replies shows too. Needs the results of _fit.lua and
--- _shape.lua, the new version, history_changed (a message is written, or will be marked), removes (HDEL follows) and marked
--- (the result of _marked.lua). Gives updated.
+-- _shape.lua, the new version, history_changed (a message is written, or will be marked), removes (HDEL follows), marked
+-- (the result of _marked.lua) and also (more fields of the session, and their values). Gives updated.
 local may = redis.acl_check_cmd or type -- fakeredis has none
 local lacks = removes and not may("HDEL", session, "turn") and "HDEL" or drop > 0 and not may("LTRIM", history, 0, -1) and "LTRIM"
     or (marked or #pinned > 0) and not may("LSET", history, 0, "") and "LSET"
@@ -27,8 +27,11 @@ elseif redis.call("LLEN", history) ~= count then
     return {"corrupt", nonce, "history"}
 end
 local updated = math.max(now, created) -- a session from elsewhere may have begun by a clock that is ahead
+if drop == 0 and gaps ~= (meta[15] or "") then
+    also[#also + 1], also[#also + 2], also[#also + 3], also[#also + 4] = "gaps", gaps, "first", first
+end
 local numbered = redis.pcall("HSET", session, "version", version, "updated", updated, "count", count + added - drop,
-    "history_version", history_changed and version or history_version, "history_bytes", history_after)
+    "history_version", history_changed and version or history_version, "history_bytes", history_after, unpack(also))
 if type(numbered) == "table" then
     if added > 0 then
         redis.call("LTRIM", history, 0, -added - 1)
@@ -44,6 +47,6 @@ end
 if drop > 0 or shape ~= meta[7] or data_after ~= data_bytes then
     redis.call("HSET", session, "first", first, "shape", shape, "data_bytes", data_after)
 end
-if gaps ~= (meta[15] or "") then
+if drop > 0 and gaps ~= (meta[15] or "") then
     redis.call("HSET", session, "gaps", gaps, "first", first)
 end

@@ -1,6 +1,9 @@
 -- _name: note which of the messages that are added have ids of their own. Needs next_seq, first_element and gaps.
-local gap_behind = string.gmatch(exists and "" or gaps, " (%d+)%-(%d+)") -- only a session that is created has gaps among them
-local seq, from, to = next_seq, gap_behind()
+local gap_behind, seq, from, to = nil, next_seq, nil, nil
+if not exists then -- only a session that is created has gaps among them
+    gap_behind = string.gmatch(gaps, " (%d+)%-(%d+)")
+    from, to = gap_behind()
+end
 for at = first_element, #ARGV do
     while from and seq >= tonumber(from) do
         seq = to + 1

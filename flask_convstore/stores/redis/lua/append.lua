@@ -82,6 +82,7 @@ local history_changed = added > 0 or target ~= ""
 if target ~= "" then
     --#include _cut.lua
 end
+local also = {}
 --#include _add.lua
 for at = first_field, last_field, 2 do
     local name, value = ARGV[at], ARGV[at + 1]

@@ -145,8 +145,8 @@ if added > 0 then
     local gap_from, gap_to = first_seq + 1, first_seq + 1 -- for the reply
     --#include _gap.lua
 end
+local also = {"turn", attempt, "turn_until", now + ARGV[6], "turn_seq", first_seq}
 --#include _add.lua
-redis.call("HSET", session, "turn", attempt, "turn_until", now + ARGV[6], "turn_seq", first_seq)
 if standing and standing ~= "" then
     redis.call("HSET", session, "waiting", table.concat(line, " "))
 end

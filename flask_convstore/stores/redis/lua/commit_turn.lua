@@ -95,6 +95,7 @@ local mark_seq, mark_status = tonumber(turn[2]) or 0, ARGV[6]
 version = version + 1
 local history_changed = added > 0 or ARGV[6] ~= ""
 --#include _name.lua
+local also = {}
 --#include _add.lua
 redis.call("HDEL", session, "turn", "turn_until", "turn_seq", "reply")
 if reply_in_progress and part_count == 0 then -- the rest of its parts could not be kept

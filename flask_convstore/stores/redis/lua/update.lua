@@ -44,6 +44,7 @@ local removes, marked = title_given == "-", false
 --#include _fit.lua
 
 version = version + 1
+local also = {}
 --#include _add.lua
 for at = first_field, last_field, 2 do
     local name, value = ARGV[at], ARGV[at + 1]
