@@ -304,9 +304,8 @@ def test_what_python_saved_is_served(service: Service) -> None:
         shown = service.get("data")
     assert (shown["data"], shown["history"]) == ({"complete": True}, [])
     began = as_milliseconds(datetime.fromisoformat(shown["expires_at"])) - 24 * 3_600_000
-    assert (
-        moment.began - 1 <= began <= moment.ended + 1
-    )  # the clock of a process is that of its host to the millisecond
+    # The clock of a process is that of its host to the millisecond.
+    assert moment.began - 1 <= began <= moment.ended + 1
 
 
 def test_hidden_roles_are_not_served(service: Service) -> None:

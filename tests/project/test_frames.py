@@ -18,6 +18,17 @@ def test_a_count_is_the_same_in_every_run(valkey: Server) -> None:
     assert all(frames.changes_of_room < len(frames) for frames in first.values())
 
 
+MERGING = {"operations/merging", "sessions/merge", "sessions/three_way"}
+
+
+@pytest.mark.parametrize("operation", ["mapping", "save"])
+def test_merging_costs_nothing_where_nobody_else_wrote(valkey: Server, operation: str) -> None:
+    """But for the loop of its attempts, a generator that is entered and left."""
+    frames = counted(valkey)[operation]
+    assert {frame.code.co_name for frame in frames if frame.room in MERGING} <= {"attempts"}
+    assert sum(frame.room in MERGING for frame in frames) <= 2
+
+
 def test_only_frames_of_the_package_count() -> None:
     assert frames_of(partial(sorted, [2, 1], key=lambda number: number)) == []
     (frame,) = frames_of(partial(json_text.encode, "Hello"))[:1]
