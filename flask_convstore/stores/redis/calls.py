@@ -42,6 +42,12 @@ class Call(NamedTuple):
     writes: bool = True
 
 
+class AfterLoss(list[Any]):
+    """The reply to a write that was sent before without an answer. That try may have been done too."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Time limits of a call in seconds, and the number of its retries when a failure may pass.
@@ -214,7 +220,7 @@ class Calls:
                 replies = self._taught(call, nonce, queries, gate, deadline)
             self._refuse_errors(call, replies)
         first = replies[0]
-        if type(first) is not list or len(first) < 2 or first[1] != nonce:
+        if not isinstance(first, list) or len(first) < 2 or first[1] != nonce:
             raise self._mixed_up(written=None if call.writes else False)
         return replies
 
@@ -517,7 +523,7 @@ class Calls:
         for attempt in itertools.count():
             replies, error = self._tried(commands, key, writes, deadline)
             if error is None:
-                return replies
+                return _after_loss(replies) if lost and writes else replies
             failure = classify(error)
             lost = lost or failure.kind == "ambiguous"
             is_down = is_down or (failure.is_down and not getattr(error, "came_late", False))
@@ -602,6 +608,10 @@ class Calls:
                 if not is_read:  # a signal may raise here too: then the connection is not given back
                     connection.disconnect()
                 give_back(pool, connection)
+
+
+def _after_loss(replies: Sequence[Any]) -> list[Any]:
+    return [AfterLoss(reply) if isinstance(reply, list) else reply for reply in replies]
 
 
 def _in_the_end(error: ConvstoreError, written: bool | None, *, is_down: bool) -> ConvstoreError:

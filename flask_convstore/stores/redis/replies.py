@@ -51,6 +51,7 @@ from ...errors import (
 )
 from ..store import one_by_one
 from .arguments import alias_of
+from .calls import AfterLoss
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
@@ -91,9 +92,19 @@ def refuse(command: Refusable | None, reply: list[Any], keys: tuple[str, str, st
         return
     if word == b"corrupt" or command is None:
         raise _corrupt(reply, keys)
+    if word == b"missing" and isinstance(reply, AfterLoss):
+        raise _gone_meanwhile(command.session_id)
     if word in _BY_SESSION:
         raise _BY_SESSION[word](command.session_id)
     raise _refusal(command, word, reply)
+
+
+def _gone_meanwhile(session_id: str) -> SessionNotFound:
+    """Make the error of a write whose first answer was lost. The session that could tell of it is gone with its receipts."""
+    told = "It may have been written before, since the answer to the first try was lost."
+    error = SessionNotFound(session_id, f"session {session_id!r} does not exist, was deleted or has expired. {told}")
+    error.written = None
+    return error
 
 
 def _refusal(command: Refusable, word: bytes, reply: list[Any]) -> ConvstoreError:

@@ -775,7 +775,9 @@ def _are_of(version: int, created: int, found: list[Any], gate: str | None) -> b
     # A connection of the app's own client may give a dict.
     found[-1] = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
     state = _state_of(found[-1])
-    return state == (created, version) or (gate is not None and state is not None and state[0] == created)
+    if gate is None or state is None:
+        return state == (created, version)
+    return state[0] == created and state[1] >= version
 
 
 def _state_of(stored: dict[bytes, bytes]) -> tuple[int, int] | None:

@@ -325,6 +325,48 @@ def test_a_reply_of_another_call_is_never_used(valkey: Server, monkeypatch: pyte
     assert caught.value.written is None
 
 
+@pytest.mark.parametrize("call", ["append", "turn", "save"])
+def test_a_write_whose_answer_was_lost_is_perhaps_written_where_the_session_is_gone(
+    server: Server, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Another one deletes the session before the second try, which finds neither the session nor the receipt."""
+    conversations, others = on(server.client), on(server.client)
+
+    def write(session_id: str) -> None:
+        session: Any = others.get_session(session_id)
+        session["n"] = 2
+        writes: dict[str, Callable[[], object]] = {
+            "append": lambda: conversations.append(session_id, BOT),
+            "turn": lambda: begin(conversations.access(), session_id, BOT),
+            "save": lambda: conversations.save_session(session_id, session),
+        }
+        losing_at.append(session_id)
+        writes[call]()
+
+    calls = conversations.backend.store._calls  # type: ignore[attr-defined]
+    original, losing_at = calls._exchange, list[str]()
+
+    def losing(*arguments: Any) -> Any:
+        replies = original(*arguments)
+        if losing_at.pop() == "s":
+            losing_at.append("")
+            others.delete_session("s")
+            raise redis.ConnectionError("lost")
+        losing_at.append("")
+        return replies
+
+    for session_id in ("known", "s"):
+        conversations.save_session(session_id, {"n": 1, "history": [USER]})
+    write("known")  # the server knows the script then
+    monkeypatch.setattr(calls, "_exchange", losing)
+    with pytest.raises(SessionNotFound, match="may have been written before") as caught:
+        write("s")
+    assert caught.value.written is None
+    with pytest.raises(SessionNotFound, match="Nothing was written") as caught:
+        conversations.append("s", BOT)
+    assert caught.value.written is False
+
+
 BROKEN: dict[str, tuple[list[list[Any]], str]] = {
     "a field that is not JSON": ([["HSET", "{}", "d:a", "{broken"]], ""),
     "a body that is not JSON": ([["LSET", "{}:history", 1, b'1{"at":1}\n{broken']], ":history"),
