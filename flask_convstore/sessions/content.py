@@ -441,9 +441,10 @@ def first_title_of(given: Iterable[Given], limits: ContentLimits, bodies: Iterab
 
 
 def _title_of(body: Any, stored: bytes) -> str:
-    """Make the title that a message gives as it is *stored*: its text or its element."""
+    """Make the title that a message gives as it is *stored*: its text or its element. A large one is not decoded again."""
     is_plain = type(body) is dict and type(body.get("role")) is type(body.get("content")) is str
-    return title_of(body if is_plain else json_text.decode(stored.rpartition(b"\n")[2]))
+    is_json = is_plain or type(body) is json_text.Decoded
+    return title_of(body if is_json else json_text.decode(stored.rpartition(b"\n")[2]))
 
 
 def usage_of(given: Iterable[Given]) -> Usage | None:
