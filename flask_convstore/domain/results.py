@@ -216,9 +216,6 @@ class Snapshot(SessionRecord):
     @property
     def seqs(self) -> Sequence[int]:
         """The seqs of ``elements``."""
-        if not self.gaps:
-            end = self.first_seq + self.count
-            return range(end - len(self.elements), end)
         return numbering.seqs_of(self.first_seq, self.count, self.gaps, len(self.elements))
 
 

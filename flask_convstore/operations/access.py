@@ -217,14 +217,8 @@ class Access:
         Args:
             units: The units of work that the running code is in (None: they are looked for).
         """
-        try:
-            receipt = self.store.apply(command)
-        except SessionMoved as moved:
-            raise self._as_told(moved) from None
-        if units is None:
-            units = self.backend.unit_of_work.units()
-        if units:
-            self._refresh(units, command, receipt)
+        receipt = self.send(command)
+        self._refresh(self.units() if units is None else units, command, receipt)
         return receipt
 
     def send(self, command: Command) -> Receipt:

@@ -122,9 +122,8 @@ class Turn:
         self._inside: AbstractContextManager[object] | None = None
         self.session_id = command.session_id
         self.token = command.token
-        self._end_token = (
-            f"{begun.token or command.token}\n{begun.receipt.version}"  # no token of an app has a line end
-        )
+        # No token of an app has a line end.
+        self._end_token = f"{begun.token or command.token}\n{begun.receipt.version}"
         if not (begun.receipt.fallback or begun.receipt.repeated):
             self._began_away = False  # the usual case
 

@@ -47,7 +47,6 @@ import redis
 
 from ...domain.clock import LATEST_MS, hear, monotonic
 from ...domain.commands import (
-    Append,
     BeginTurn,
     Command,
     Delete,
@@ -82,7 +81,6 @@ from ...domain.types import ANY, Alias, Limits, Order, Owner, Scope
 from ...errors import ConvstoreError, SessionNotFound, StoreMisconfigured, StoreUnavailable
 from ..store import Bell, one_by_one
 from .arguments import (
-    WRITES,
     alias_of,
     alias_text,
     beginning,
@@ -175,16 +173,14 @@ class RedisStore:
         if isinstance(command, Harmless):
             return self._kept(command)
         keys = session_keys(self._prefix, command.session_id)
-        name, arguments_of = WRITES[type(command)]
-        call = Call(name, keys, (*self._head(command), *arguments_of(command)))
+        name, arguments = writing(command)
+        call = Call(name, keys, (*self._head(command), *arguments))
         if isinstance(command, Put) or (isinstance(command, Merge) and command.creates):
             reply = self._created(command, call)
         else:
             reply = self._calls.call(call)
         if self._tells_policy:
             self._tell_policy()
-        if type(command) is Append and reply[0] == b"ok" and not reply[8]:
-            return receipt_of(reply, self._level)  # nobody else is to be told, as in most calls
         spreads: list[Spread] = []
         receipt = self._receipt(command, reply, spreads)
         if spreads:
@@ -646,9 +642,7 @@ class RedisStore:
 
     def _head(self, command: Write) -> tuple[Argument, ...]:
         """Make the arguments that every write has behind the nonce."""
-        owner = command.owner
-        asking = "*" if owner is ANY else "" if owner is None else f"={owner}"
-        return (asking, command.token, command.digest)
+        return (owner_argument(command.owner), command.token, command.digest)
 
     # ---- the owner's index
 
@@ -766,8 +760,8 @@ def _are_of(version: int, created: int, found: list[Any], gate: str | None) -> b
 
     False also where the server has read nothing, or what is no session of ours. Makes the hash a dict.
 
-    Behind a gate all replies are of one moment. Else others may write between, and whatever they do to the messages makes
-    another version of the session than the script has told, or another session.
+    Behind a gate all replies are of one moment, the script's or a later one. Else others may write between, and whatever
+    they do to the messages makes another version of the session than the script has told, or another session.
     """
     if not found:
         return False

@@ -325,6 +325,31 @@ def test_a_reply_of_another_call_is_never_used(valkey: Server, monkeypatch: pyte
     assert caught.value.written is None
 
 
+def test_a_reply_that_is_older_than_its_script_is_never_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that has mixed up replies may give a hash that the same session had before."""
+    conversations = on(server.client)
+    conversations.save_session("s", {"history": [USER]})
+    conversations.get_session("s", owner=None)  # the server knows the script then
+    calls = conversations.backend.store._calls  # type: ignore[attr-defined]
+    original, older = calls._exchange, list[Any]()
+
+    def mixed_up(*arguments: Any) -> Any:
+        *replies, read = original(*arguments)
+        if not older:
+            older.append(read)
+        elif len(older) == 1:
+            older.append(None)
+            return [*replies, older[0]]
+        return [*replies, read]
+
+    monkeypatch.setattr(calls, "_exchange", mixed_up)
+    conversations.get_session("s", owner=None)
+    on(server.client).append("s", BOT)
+    session = conversations.get_session("s", owner=None)
+    assert session is not None
+    assert session["history"] == [USER, BOT]
+
+
 @pytest.mark.parametrize("call", ["append", "turn", "save"])
 def test_a_write_whose_answer_was_lost_is_perhaps_written_where_the_session_is_gone(
     server: Server, monkeypatch: pytest.MonkeyPatch, call: str
